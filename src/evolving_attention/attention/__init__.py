@@ -1,0 +1,26 @@
+"""The mechanism: attention whose maps evolve from layer to layer."""
+
+from evolving_attention.attention.functional import evolve_map, evolving_attention, probabilities
+from evolving_attention.attention.masks import causal_mask, padding_mask
+from evolving_attention.attention.modules import (
+    EvolvingAttention,
+    MultiHeadCrossAttention,
+    MultiHeadSelfAttention,
+)
+from evolving_attention.attention.relative_position import (
+    RelativePositionLogits1d,
+    RelativePositionLogits2d,
+)
+
+__all__ = [
+    "EvolvingAttention",
+    "MultiHeadCrossAttention",
+    "MultiHeadSelfAttention",
+    "RelativePositionLogits1d",
+    "RelativePositionLogits2d",
+    "causal_mask",
+    "evolve_map",
+    "evolving_attention",
+    "padding_mask",
+    "probabilities",
+]

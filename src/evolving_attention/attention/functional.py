@@ -1,0 +1,250 @@
+"""Evolving attention: the one function, its specification, and the choice of a backend.
+
+Shape letters, used as suffixes of tensor names: B batch, H heads, N queries, M keys, E head width of
+queries and keys, V head width of values, K kernel size.
+
+A *map* is one layer's attention logits before the softmax, ``[B, H, N, M]``; *probabilities* come after it.
+Source: Wang et al., "Evolving Attention with Residual Convolutions" (ICML 2021) and "Convolution-enhanced
+Evolving Attention Networks" (TPAMI 2023). The papers' alpha and beta are kept under their names.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evolving_attention.attention.checks import check_arguments, check_choice
+
+__all__ = ["ACTIVATIONS", "BACKENDS", "WINDOWS", "evolve_map", "evolving_attention", "probabilities"]
+
+#: Names of the activations a map may pass after its convolution.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,  # slope 0.01, as the authors' time-series code
+    "identity": lambda map_BHNM: map_BHNM,
+}
+
+
+def _pad_bidirectional(kernel_size: int) -> tuple[int, int, int, int]:
+    half = kernel_size // 2
+    return half, half, half, half
+
+
+def _pad_causal(kernel_size: int) -> tuple[int, int, int, int]:
+    return kernel_size - 1, 0, kernel_size - 1, 0
+
+
+def _pad_cross(kernel_size: int) -> tuple[int, int, int, int]:
+    half = kernel_size // 2
+    return half, half, kernel_size - 1, 0
+
+
+#: Windows a convolution may read, as zero padding (left, right, top, bottom) of the map for a kernel size.
+WINDOWS: dict[str, Callable[[int], tuple[int, int, int, int]]] = {
+    "bidirectional": _pad_bidirectional,  # rows i-1..i+1, columns j-1..j+1
+    "causal": _pad_causal,  # rows i-2..i, columns j-2..j
+    "cross": _pad_cross,  # rows i-2..i, columns j-1..j+1
+}
+
+
+def evolving_attention(
+    query_BHNE: Tensor,
+    key_BHME: Tensor,
+    value_BHMV: Tensor,
+    previous_map: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    alpha: float | Tensor = 0.0,
+    beta: float | Tensor = 0.0,
+    activation: str = "relu",
+    window: str = "bidirectional",
+    mask: Tensor | None = None,
+    map_bias: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    training: bool = False,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Attend with a map that evolves from the map of the layer before.
+
+    With ``S = scale * query @ key^T + map_bias`` (Eq. numbers differ between the papers)::
+
+        mixed = alpha * previous_map + (1 - alpha) * S
+        map   = beta * act(conv2d(mixed)) + (1 - beta) * mixed
+        out   = softmax(map) @ value
+
+    The convolution sees the map as an image whose channels are the heads. ``alpha = beta = 0`` is plain
+    attention; ``beta = 0`` a residual between maps; ``alpha = 0`` a convolution within the layer.
+
+    Parameters
+    ----------
+    query_BHNE, key_BHME, value_BHMV : Tensor
+        Queries, keys and values of each head, floating point, any strides.
+    previous_map : Tensor of shape [B, H, N, M], optional
+        The map returned by the layer before. ``None``: no mixing, ``mixed = S``.
+    weight : Tensor of shape [H, H, K, K], optional
+        Kernel of the convolution, K odd. ``None``: no convolution, ``map = mixed``.
+    bias : Tensor of shape [H], optional
+        Bias of the convolution.
+    alpha, beta : float in [0, 1] or 0-dim Tensor
+        Share of the previous map, and share of the convolved map. Tensors when they are learned.
+    activation : {"relu", "leaky_relu", "identity"}
+        Applied to the convolved map.
+    window : {"bidirectional", "causal", "cross"}
+        Which neighbours the convolution reads. It does not mask: pass a causal ``mask`` too.
+    mask : bool Tensor broadcastable to [B, H, N, M], optional
+        True where a query may attend to a key. Elsewhere the map is 0, wherever a convolution reads it or
+        it is handed on; minus infinity exists only inside the softmax.
+    map_bias : Tensor broadcastable to [B, H, N, M], optional
+        Added to the scaled logits (relative positions).
+    scale : float, optional
+        Default: ``E ** -0.5``.
+    dropout : float in [0, 1]
+        Dropout of the probabilities, when ``training``.
+    training : bool
+        Whether dropout is active.
+    backend : {"auto", "reference"}
+        The implementation; ``"reference"`` is the specification.
+
+    Returns
+    -------
+    output_BHNV : Tensor
+        Attended values. A query with nothing to attend to gets 0.
+    map_BHNM : Tensor
+        The map for the next layer: 0 where masked.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument has a wrong shape, type, device or value; the message says which and what would be right.
+
+    Examples
+    --------
+    >>> import torch
+    >>> query = key = value = torch.randn(2, 4, 5, 8)
+    >>> _, first_map = evolving_attention(query, key, value)
+    >>> weight = torch.randn(4, 4, 3, 3)
+    >>> output, second_map = evolving_attention(query, key, value, first_map, weight, alpha=0.5, beta=0.5)
+    >>> output.shape, second_map.shape
+    (torch.Size([2, 4, 5, 8]), torch.Size([2, 4, 5, 5]))
+    """
+    check_choice("activation", activation, ACTIVATIONS)
+    check_choice("window", window, WINDOWS)
+    check_choice("backend", backend, ("auto", *BACKENDS))
+    check_arguments(
+        query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias, mask, map_bias, alpha, beta, dropout
+    )
+    return BACKENDS["reference" if backend == "auto" else backend](
+        query_BHNE,
+        key_BHME,
+        value_BHMV,
+        previous_map,
+        weight,
+        bias,
+        alpha=alpha,
+        beta=beta,
+        activation=activation,
+        window=window,
+        mask=mask,
+        map_bias=map_bias,
+        scale=query_BHNE.shape[-1] ** -0.5 if scale is None else scale,
+        dropout=dropout if training else 0.0,
+    )
+
+
+def _reference(
+    query_BHNE: Tensor,
+    key_BHME: Tensor,
+    value_BHMV: Tensor,
+    previous_map: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    alpha: float | Tensor,
+    beta: float | Tensor,
+    activation: str,
+    window: str,
+    mask: Tensor | None,
+    map_bias: Tensor | None,
+    scale: float,
+    dropout: float,
+) -> tuple[Tensor, Tensor]:
+    """Compute evolving attention in plain PyTorch: the specification every backend is held to."""
+    logits_BHNM = scale * (query_BHNE @ key_BHME.transpose(-2, -1))
+    if map_bias is not None:
+        logits_BHNM = logits_BHNM + map_bias
+    map_BHNM = evolve_map(
+        logits_BHNM,
+        previous_map,
+        weight,
+        bias,
+        alpha=alpha,
+        beta=beta,
+        activation=activation,
+        window=window,
+        mask=mask,
+    )
+    probabilities_BHNM = F.dropout(probabilities(map_BHNM, mask), dropout, training=dropout > 0)
+    return probabilities_BHNM.to(value_BHMV.dtype) @ value_BHMV, map_BHNM
+
+
+#: Implementations by name. Every one is tested against ``"reference"``, outputs and gradients.
+BACKENDS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {"reference": _reference}
+
+
+def evolve_map(
+    logits_BHNM: Tensor,
+    previous_map: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    alpha: float | Tensor = 0.0,
+    beta: float | Tensor = 0.0,
+    activation: str = "relu",
+    window: str = "bidirectional",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Make a layer's map from its own logits and the map of the layer before.
+
+    The middle of :func:`evolving_attention`, which explains the arguments; they are not checked again here.
+
+    Returns
+    -------
+    Tensor of shape [B, H, N, M]
+        The map, 0 where masked.
+    """
+    mixed_BHNM = logits_BHNM
+    if previous_map is not None:
+        mixed_BHNM = alpha * previous_map + (1 - alpha) * logits_BHNM
+    mixed_BHNM = _zero_masked(mixed_BHNM, mask)
+    if weight is None:
+        return mixed_BHNM
+    padded_BHNM = F.pad(mixed_BHNM, WINDOWS[window](weight.shape[-1]))
+    convolved_BHNM = ACTIVATIONS[activation](F.conv2d(padded_BHNM, weight, bias))
+    return _zero_masked(beta * convolved_BHNM + (1 - beta) * mixed_BHNM, mask)
+
+
+def probabilities(map_BHNM: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Turn a map into attention probabilities, exactly 0 where masked.
+
+    A row with nothing to attend to is all 0, with finite gradients. The softmax is taken in float32 for
+    half-precision maps.
+
+    Returns
+    -------
+    Tensor of shape [B, H, N, M]
+        Rows sum to 1, or to 0 where everything is masked. At least float32.
+    """
+    dtype = torch.promote_types(map_BHNM.dtype, torch.float32)
+    if mask is None:
+        return map_BHNM.softmax(-1, dtype=dtype)
+    # A row of minus infinities would make NaN, also in the gradient: leave such rows finite, then zero them.
+    attendable_BHN1 = mask.any(-1, keepdim=True)
+    finite_BHNM = map_BHNM.masked_fill(~mask & attendable_BHN1, float("-inf"))
+    return finite_BHNM.softmax(-1, dtype=dtype).masked_fill(~mask, 0.0)
+
+
+def _zero_masked(map_BHNM: Tensor, mask: Tensor | None) -> Tensor:
+    return map_BHNM if mask is None else map_BHNM.masked_fill(~mask, 0.0)

@@ -1,0 +1,291 @@
+"""Modules of evolving attention: the mechanism with its parameters, and multi-head self- and cross-attention.
+
+Shape letters: B batch, H heads, N queries, M keys, E head width of queries and keys, V head width of values,
+D model width. Every module takes the previous map and returns its own: a chain is visible where it is used.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from evolving_attention.attention.checks import check_choice
+from evolving_attention.attention.functional import ACTIVATIONS, WINDOWS, evolving_attention
+
+__all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttention"]
+
+
+class EvolvingAttention(nn.Module):
+    """:func:`evolving_attention` with its parameters: the convolution, and alpha and beta when learned.
+
+    With ``alpha = beta = 0`` and fixed mixing there are no parameters and no evolution: the twin, and also the
+    first layer of a chain.
+
+    Parameters
+    ----------
+    num_heads : int
+        H, the channels of the convolution; ``K^2 H^2 + H`` parameters. Without an activation there is no bias:
+        it would add a constant to a row, which the softmax cannot see.
+    alpha, beta : float in [0, 1]
+        Share of the previous map and of the convolved map.
+    kernel_size : int, odd
+        K.
+    activation : {"relu", "leaky_relu", "identity"}
+        Applied to the convolved map.
+    window : {"bidirectional", "causal", "cross"}
+        Which neighbours the convolution reads.
+    learned_mixing : bool
+        Learn alpha and beta, one each a layer, starting from the values given.
+    initialization : {"random", "identity"}
+        ``"random"``: as the papers. ``"identity"``: the layer computes exactly what its twin computes until the
+        first update, and every new parameter receives a gradient from the first step on. The kernel starts as a
+        delta at the window's centre, which needs ``activation="identity"``; alpha is learned from 0, which
+        needs ``learned_mixing=True`` (or no residual at all, ``alpha=0``); beta stays fixed, as it is only the
+        kernel's scale when there is no activation.
+    dropout : float in [0, 1]
+        Dropout of the probabilities.
+    backend : str
+        See :func:`evolving_attention`.
+
+    Raises
+    ------
+    ValueError
+        An option is unknown or out of range, or the options cannot start as the identity.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        *,
+        alpha: float = 0.0,
+        beta: float = 0.0,
+        kernel_size: int = 3,
+        activation: str = "relu",
+        window: str = "bidirectional",
+        learned_mixing: bool = False,
+        initialization: str = "random",
+        dropout: float = 0.0,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        check_evolution(alpha, beta, kernel_size, activation, learned_mixing, initialization)
+        check_choice("window", window, WINDOWS)
+        self.activation, self.window, self.backend = activation, window, backend
+        self.dropout = dropout
+        self.identity_start = initialization == "identity"
+        self.initial_mixing = (0.0 if self.identity_start else float(alpha), float(beta))
+        self.alpha: float | nn.Parameter = float(alpha)
+        self.beta: float | nn.Parameter = float(beta)
+        if learned_mixing:
+            self.alpha = nn.Parameter(torch.empty(()))
+            if not self.identity_start:
+                self.beta = nn.Parameter(torch.empty(()))
+        #: Holds kernel and bias; the backend applies them.
+        self.convolution: nn.Conv2d | None = None
+        if beta > 0 or learned_mixing:
+            self.convolution = nn.Conv2d(num_heads, num_heads, kernel_size, bias=activation != "identity")
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start again from the initialisation chosen."""
+        for share, value in zip((self.alpha, self.beta), self.initial_mixing, strict=True):
+            if isinstance(share, nn.Parameter):
+                nn.init.constant_(share, value)
+        if self.convolution is None:
+            return
+        self.convolution.reset_parameters()
+        if self.identity_start:
+            weight = self.convolution.weight
+            left, _, top, _ = WINDOWS[self.window](weight.shape[-1])
+            weight.zero_()[:, :, top, left].fill_diagonal_(1.0)
+
+    def forward(
+        self,
+        query_BHNE: Tensor,
+        key_BHME: Tensor,
+        value_BHMV: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        map_bias: Tensor | None = None,
+        scale: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the output ``[B, H, N, V]`` and this layer's map ``[B, H, N, M]``."""
+        has_residual = isinstance(self.alpha, Tensor) or self.alpha > 0
+        return evolving_attention(
+            query_BHNE,
+            key_BHME,
+            value_BHMV,
+            previous_map if has_residual else None,
+            None if self.convolution is None else self.convolution.weight,
+            None if self.convolution is None else self.convolution.bias,
+            alpha=self.alpha,
+            beta=self.beta,
+            activation=self.activation,
+            window=self.window,
+            mask=mask,
+            map_bias=map_bias,
+            scale=scale,
+            dropout=self.dropout,
+            training=self.training,
+            backend=self.backend,
+        )
+
+    def extra_repr(self) -> str:
+        """Show what distinguishes one evolution from another."""
+        shares = [share if isinstance(share, float) else "learned" for share in (self.alpha, self.beta)]
+        return f"alpha={shares[0]}, beta={shares[1]}, activation={self.activation!r}, window={self.window!r}"
+
+
+def check_evolution(
+    alpha: float, beta: float, kernel_size: int, activation: str, learned_mixing: bool, initialization: str
+) -> None:
+    """Raise ``ValueError``, in one sentence, unless these options make an evolution."""
+    check_choice("activation", activation, ACTIVATIONS)
+    check_choice("initialization", initialization, ("random", "identity"))
+    for name, share in (("alpha", alpha), ("beta", beta)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {share}.")
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be a positive odd number, got {kernel_size}.")
+    if initialization == "random":
+        return
+    if activation != "identity":
+        raise ValueError(
+            f"initialization='identity' needs activation='identity': {activation!r} changes a map whatever the kernel."
+        )
+    if alpha > 0 and not learned_mixing:
+        raise ValueError(
+            f"initialization='identity' cannot hold with alpha fixed at {alpha}: "
+            "set learned_mixing=True, and alpha is learned from 0, or alpha=0."
+        )
+    if learned_mixing and beta == 0:
+        raise ValueError("initialization='identity' needs beta above 0: with 0 no gradient reaches the kernel.")
+
+
+class _MultiHeadAttention(nn.Module):
+    """What self- and cross-attention share: heads, relative positions, the evolving step, the output."""
+
+    def __init__(
+        self,
+        num_heads: int,
+        key_size: int,
+        value_size: int,
+        output_size: int | None,
+        evolution: EvolvingAttention | None,
+        relative_position: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("key_size", key_size), ("value_size", value_size)):
+            if size < num_heads or size % num_heads:
+                raise ValueError(f"{name} must be a positive multiple of the {num_heads} heads, got {size}.")
+        self.num_heads, self.key_size, self.value_size = num_heads, key_size, value_size
+        self.evolution = EvolvingAttention(num_heads) if evolution is None else evolution
+        self.relative_position = relative_position
+        self.output = nn.Identity() if output_size is None else nn.Linear(value_size, output_size)
+
+    def _attend(
+        self,
+        query_BND: Tensor,
+        key_BMD: Tensor,
+        value_BMD: Tensor,
+        previous_map: Tensor | None,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        query_BHNE, key_BHME, value_BHMV = (
+            states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for states in (query_BND, key_BMD, value_BMD)
+        )
+        query_BHNE = query_BHNE * query_BHNE.shape[-1] ** -0.5
+        map_bias = None if self.relative_position is None else self.relative_position(query_BHNE)
+        output_BHNV, map_BHNM = self.evolution(
+            query_BHNE, key_BHME, value_BHMV, previous_map, mask=mask, map_bias=map_bias, scale=1.0
+        )
+        return self.output(output_BHNV.transpose(1, 2).flatten(-2)), map_BHNM
+
+
+class MultiHeadSelfAttention(_MultiHeadAttention):
+    """Multi-head self-attention whose map evolves.
+
+    Parameters
+    ----------
+    hidden_size : int
+        D, the width of the input.
+    num_heads : int
+        H.
+    key_size, value_size : int, optional
+        Widths of queries and keys, and of values, over all heads: multiples of H. Default: D.
+    output_size : int, optional
+        Width of the output projection. ``None``: no projection, the output has ``value_size`` channels.
+    evolution : EvolvingAttention, optional
+        The evolving step. Default: plain attention.
+    relative_position : Module, optional
+        Maps scaled queries ``[B, H, N, E]`` to logits ``[B, H, N, N]``, such as
+        :class:`~evolving_attention.attention.relative_position.RelativePositionLogits1d`.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        key_size: int | None = None,
+        value_size: int | None = None,
+        output_size: int | None = None,
+        evolution: EvolvingAttention | None = None,
+        relative_position: nn.Module | None = None,
+    ) -> None:
+        key_size, value_size = key_size or hidden_size, value_size or hidden_size
+        super().__init__(num_heads, key_size, value_size, output_size, evolution, relative_position)
+        self.query_key_value = nn.Linear(hidden_size, 2 * key_size + value_size)
+
+    def forward(
+        self, hidden_BND: Tensor, previous_map: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the output ``[B, N, output_size]`` and this layer's map ``[B, H, N, N]``.
+
+        ``mask`` is boolean, broadcastable to the map, True where a query may attend.
+        """
+        sizes = (self.key_size, self.key_size, self.value_size)
+        query_BND, key_BND, value_BND = self.query_key_value(hidden_BND).split(sizes, dim=-1)
+        return self._attend(query_BND, key_BND, value_BND, previous_map, mask)
+
+
+class MultiHeadCrossAttention(_MultiHeadAttention):
+    """Multi-head attention from one sequence to another whose map evolves.
+
+    Parameters
+    ----------
+    hidden_size : int
+        Width of the queries' sequence.
+    memory_size : int
+        Width of the sequence attended to.
+    num_heads, key_size, value_size, output_size, evolution
+        As in :class:`MultiHeadSelfAttention`.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        memory_size: int,
+        num_heads: int,
+        *,
+        key_size: int | None = None,
+        value_size: int | None = None,
+        output_size: int | None = None,
+        evolution: EvolvingAttention | None = None,
+    ) -> None:
+        key_size, value_size = key_size or hidden_size, value_size or hidden_size
+        super().__init__(num_heads, key_size, value_size, output_size, evolution, None)
+        self.query = nn.Linear(hidden_size, key_size)
+        self.key_value = nn.Linear(memory_size, key_size + value_size)
+
+    def forward(
+        self,
+        hidden_BND: Tensor,
+        memory_BMD: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the output ``[B, N, output_size]`` and this layer's map ``[B, H, N, M]``."""
+        key_BMD, value_BMD = self.key_value(memory_BMD).split((self.key_size, self.value_size), dim=-1)
+        return self._attend(self.query(hidden_BND), key_BMD, value_BMD, previous_map, mask)

@@ -1,0 +1,97 @@
+"""Learned relative-position logits in one and two dimensions, with O(length) parameters.
+
+Shape letters: B batch, H heads, N positions (queries and keys alike), E head width, R = 2N - 1 distances.
+
+The logit of query i and key j gains ``query_i . r_(j - i)`` with one learned vector r a distance, shared by the
+heads (Shaw et al. 2018; two dimensions as in attention-augmented convolution, Bello et al. 2019). All
+distances are scored at once, ``[B, H, N, R]``, and read off at the right places by strides: no table of
+N x N indices or vectors.
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["RelativePositionLogits1d", "RelativePositionLogits2d"]
+
+
+class _DistanceTable(nn.Module):
+    """One learned vector for each distance from -(max_length - 1) to max_length - 1."""
+
+    def __init__(self, head_size: int, max_length: int) -> None:
+        super().__init__()
+        if max_length < 1:
+            raise ValueError(f"max_length must be at least 1, got {max_length}.")
+        self.max_length = max_length
+        self.weight = nn.Parameter(torch.empty(2 * max_length - 1, head_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors from a normal distribution with mean 0 and variance 1 / E."""
+        nn.init.normal_(self.weight, mean=0.0, std=self.weight.shape[1] ** -0.5)
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Score queries ``[..., N, E]`` against the distances to N keys: ``[..., N, N]``."""
+        length, farthest = query.shape[-2], self.max_length - 1
+        distance_R = torch.arange(1 - length, length, device=query.device).clamp(-farthest, farthest)
+        return _distances_to_keys(query @ self.weight[distance_R + farthest].to(query.dtype).T)
+
+
+def _distances_to_keys(logits_NR: Tensor) -> Tensor:
+    """Turn scores by distance, ``[..., N, 2N - 1]``, into scores by key, ``[..., N, N]``: a view, no copy.
+
+    Entry (i, j) is at column j - i + N - 1, that is at i * (2N - 2) + j + N - 1 of the flattened image.
+    """
+    length = logits_NR.shape[-2]
+    if length == 1:
+        return logits_NR
+    flat = logits_NR.flatten(-2).narrow(-1, length - 1, length * (2 * length - 2))
+    return flat.unflatten(-1, (length, 2 * length - 2)).narrow(-1, 0, length)
+
+
+class RelativePositionLogits1d(nn.Module):
+    """Relative-position logits of a sequence.
+
+    Parameters
+    ----------
+    head_size : int
+        Width E of a head's queries.
+    max_length : int
+        Longest sequence with a vector for every distance; farther pairs share the farthest vector.
+    """
+
+    def __init__(self, head_size: int, max_length: int) -> None:
+        super().__init__()
+        self.distance = _DistanceTable(head_size, max_length)
+
+    def forward(self, query_BHNE: Tensor) -> Tensor:
+        """Return the logits ``[B, H, N, N]`` to add to those of (scaled) queries and keys."""
+        logits_BHNN: Tensor = self.distance(query_BHNE)
+        return logits_BHNN
+
+
+class RelativePositionLogits2d(nn.Module):
+    """Relative-position logits of an image whose rows are laid one after the other.
+
+    Parameters
+    ----------
+    head_size : int
+        Width E of a head's queries.
+    max_height, max_width : int
+        Largest image with a vector for every distance; farther pairs share the farthest vector.
+    """
+
+    def __init__(self, head_size: int, max_height: int, max_width: int) -> None:
+        super().__init__()
+        self.vertical = _DistanceTable(head_size, max_height)
+        self.horizontal = _DistanceTable(head_size, max_width)
+
+    def forward(self, query_BHNE: Tensor, height: int, width: int) -> Tensor:
+        """Return the logits ``[B, H, N, N]``, N = height * width."""
+        if query_BHNE.shape[-2] != height * width:
+            raise ValueError(
+                f"{query_BHNE.shape[-2]} queries do not fill an image of {height} x {width} = {height * width}."
+            )
+        query_BHYXE = query_BHNE.unflatten(-2, (height, width))
+        horizontal_BHYX1X = self.horizontal(query_BHYXE).unsqueeze(-2)
+        vertical_BHYXY1 = self.vertical(query_BHYXE.transpose(-3, -2)).transpose(-3, -2).unsqueeze(-1)
+        return (vertical_BHYXY1 + horizontal_BHYX1X).flatten(-2).flatten(-3, -2)

@@ -1,0 +1,139 @@
+"""Augmented convolutions: a convolution and an evolving attention side by side, their channels concatenated.
+
+Shape letters: B batch, N steps, C channels.
+
+Source: the EA-DC-Transformer of "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023); the idea of the
+two branches is Bello et al., "Attention Augmented Convolutional Networks" (ICCV 2019).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evolving_attention.attention import (
+    EvolvingAttention,
+    MultiHeadSelfAttention,
+    RelativePositionLogits1d,
+    padding_mask,
+)
+
+__all__ = ["AugmentedConv1d", "CausalConv1d", "attention_channels"]
+
+
+def attention_channels(channels: int, ratio: float, num_heads: int, name: str) -> int:
+    """Return ``ratio * channels``, a multiple of the heads, or raise a ``ValueError`` that names the ratio."""
+    size = round(ratio * channels)
+    if not 0 <= ratio <= 1 or abs(size - ratio * channels) > 1e-6 or size % num_heads:
+        raise ValueError(
+            f"{name}={ratio} of {channels} channels must be a multiple of the {num_heads} heads, "
+            f"such as {num_heads / channels:g} or {2 * num_heads / channels:g}."
+        )
+    return size
+
+
+class CausalConv1d(nn.Module):
+    """Weight-normed dilated convolution over steps that reads no later step.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Widths of input and output.
+    kernel_size : int
+        Steps read, ``dilation`` apart, the last of them the step itself.
+    dilation : int
+        Distance between the steps read.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.padding = (kernel_size - 1) * dilation
+        self.convolution = nn.utils.parametrizations.weight_norm(
+            nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation)
+        )
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start again as :class:`torch.nn.Conv1d` does; assigning goes through the weight norm."""
+        self.convolution.reset_parameters()
+        weight = torch.empty_like(self.convolution.weight)
+        self.convolution.weight = nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+
+    def forward(self, hidden_BNC: Tensor) -> Tensor:
+        """Convolve ``[B, N, C]`` into ``[B, N, out_channels]``."""
+        output_BCN: Tensor = self.convolution(F.pad(hidden_BNC.transpose(1, 2), (self.padding, 0)))
+        return output_BCN.transpose(1, 2)
+
+
+class AugmentedConv1d(nn.Module):
+    """Causal dilated convolution and evolving self-attention, concatenated along channels.
+
+    Parameters
+    ----------
+    channels : int
+        Width of input and output.
+    num_heads : int
+        Attention heads.
+    key_ratio, value_ratio : float in [0, 1]
+        The papers' k and v: widths of keys and values as shares of ``channels``. Both 0: convolution alone;
+        ``value_ratio=1``: attention alone.
+    kernel_size, dilation : int
+        Of the convolution over steps.
+    max_length : int
+        Longest sequence with a relative position for every distance.
+    evolution : EvolvingAttention, optional
+        The evolving step. Default: plain attention.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        *,
+        key_ratio: float = 0.125,
+        value_ratio: float = 0.125,
+        kernel_size: int = 3,
+        dilation: int = 1,
+        max_length: int = 256,
+        evolution: EvolvingAttention | None = None,
+    ) -> None:
+        super().__init__()
+        key_size = attention_channels(channels, key_ratio, num_heads, "key_ratio")
+        value_size = attention_channels(channels, value_ratio, num_heads, "value_ratio")
+        if (key_size == 0) != (value_size == 0):
+            raise ValueError(
+                f"key_ratio={key_ratio} and value_ratio={value_ratio} must both be 0 (no attention) or both positive."
+            )
+        self.convolution: CausalConv1d | None = None
+        if value_size < channels:
+            self.convolution = CausalConv1d(channels, channels - value_size, kernel_size, dilation)
+        self.attention: MultiHeadSelfAttention | None = None
+        if value_size:
+            self.attention = MultiHeadSelfAttention(
+                channels,
+                num_heads,
+                key_size=key_size,
+                value_size=value_size,
+                evolution=evolution,
+                relative_position=RelativePositionLogits1d(key_size // num_heads, max_length),
+            )
+
+    def forward(
+        self, hidden_BNC: Tensor, previous_map: Tensor | None = None, mask_BN: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the output ``[B, N, C]`` and the map ``[B, H, N, N]`` (``None`` without attention).
+
+        ``mask_BN`` is True at real steps. Padded steps are read by neither branch.
+        """
+        attention_mask = None
+        if mask_BN is not None:
+            hidden_BNC = hidden_BNC * mask_BN[..., None]
+            attention_mask = padding_mask(mask_BN)
+        branches, map_BHNN = [], None
+        if self.convolution is not None:
+            branches.append(self.convolution(hidden_BNC))
+        if self.attention is not None:
+            attended_BNC, map_BHNN = self.attention(hidden_BNC, previous_map, mask=attention_mask)
+            branches.append(attended_BNC)
+        return torch.cat(branches, dim=-1), map_BHNN

@@ -1,0 +1,452 @@
+"""EA-DC-Transformer: evolving attention beside dilated convolutions, for time series.
+
+Shape letters: B batch, T steps of the series, F input features (its channels), N positions after the stem (N = T
+where a patch is one step), D model width, H heads.
+
+Source: "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023), without the defects of its release.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from evolving_attention.attention import EvolvingAttention, padding_mask, probabilities
+from evolving_attention.attention.checks import check_choice
+from evolving_attention.attention.modules import check_evolution
+from evolving_attention.models.augmented_convolution import AugmentedConv1d
+from evolving_attention.models.masked_batch_norm import MaskedBatchNorm
+from evolving_attention.models.pooling import POOLINGS, Pooling
+
+__all__ = [
+    "EADCTransformerConfig",
+    "EADCTransformerForClassification",
+    "EADCTransformerForRegression",
+    "EADCTransformerModel",
+    "EADCTransformerModelOutput",
+    "EADCTransformerOutput",
+]
+
+
+@strict
+class EADCTransformerConfig(PreTrainedConfig):
+    """Configuration of an EA-DC-Transformer.
+
+    Parameters
+    ----------
+    input_size : int
+        F, channels of the series.
+    max_length : int
+        T, steps of the longest series with positions of its own. Longer series share the last position, except
+        with the ``flatten`` head, which cannot take them.
+    patch_size : int
+        Steps in a position: the strided stem that keeps N low for long series. 1: none, as the papers.
+    hidden_size : int
+        D.
+    intermediate_size : int
+        Width inside the feed-forward networks.
+    num_blocks : int
+        Blocks of two augmented convolutions each; block b has dilation 2^b.
+    num_attention_heads : int
+        H.
+    key_ratio, value_ratio : float in [0, 1]
+        The papers' k and v: key and value channels as shares of D. Both 0: the pure dilated convolution.
+        Both 1: attention alone.
+    kernel_size : int
+        Of the convolutions over steps.
+    dilated : bool
+        False: dilation 1 everywhere.
+    alpha, beta : float in [0, 1]
+        Share of the previous map and of the convolved map; both 0 is the twin (see :meth:`twin`).
+    map_kernel_size : int, odd
+        Kernel of the convolution over maps.
+    map_activation : {"relu", "leaky_relu", "identity"}
+        Applied to the convolved map.
+    learned_mixing : bool
+        Learn alpha and beta in every layer.
+    map_initialization : {"random", "identity"}
+        See :class:`~evolving_attention.attention.EvolvingAttention`.
+    evolve_first_block : bool
+        Evolve between the two augmented convolutions of the first block too.
+    hidden_dropout, attention_dropout : float in [0, 1]
+        Dropout of hidden states and of attention probabilities.
+    pooling : {"flatten", "mean", "max", "attention"}
+        How the head reads the positions: all of them, laid out side by side as in the papers, or pooled over
+        the real ones.
+    class_weights : list of float, optional
+        Weight of each class in the loss.
+    label_smoothing : float in [0, 1)
+        Of the classification loss.
+    """
+
+    model_type = "ea_dc_transformer"
+    attribute_map = {"num_hidden_layers": "num_blocks"}
+
+    input_size: int = 1
+    max_length: int = 512
+    patch_size: int = 1
+    hidden_size: int = 128
+    intermediate_size: int = 256
+    num_blocks: int = 4
+    num_attention_heads: int = 8
+    key_ratio: float | int = 0.25
+    value_ratio: float | int = 0.25
+    kernel_size: int = 3
+    dilated: bool = True
+    alpha: float | int = 0.5
+    beta: float | int = 0.5
+    map_kernel_size: int = 3
+    map_activation: str = "relu"
+    learned_mixing: bool = False
+    map_initialization: str = "random"
+    evolve_first_block: bool = True
+    hidden_dropout: float | int = 0.1
+    attention_dropout: float | int = 0.0
+    pooling: str = "mean"
+    class_weights: list[float] | None = None
+    label_smoothing: float | int = 0.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Check every option; raise ``ValueError`` in one sentence."""
+        super().__post_init__(**kwargs)
+        sizes = ("input_size", "max_length", "patch_size", "hidden_size", "intermediate_size", "num_blocks")
+        for name in (*sizes, "num_attention_heads", "kernel_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("hidden_dropout", "attention_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
+        check_choice("pooling", self.pooling, POOLINGS)
+        check_evolution(
+            self.alpha,
+            self.beta,
+            self.map_kernel_size,
+            self.map_activation,
+            self.learned_mixing,
+            self.map_initialization,
+        )
+
+    @property
+    def max_positions(self) -> int:
+        """N of the longest series: patches in ``max_length`` steps."""
+        return -(-self.max_length // self.patch_size)
+
+    def twin(self) -> "EADCTransformerConfig":
+        """Return the same network without evolution: no extra parameters, the one to compare with."""
+        twin = copy.deepcopy(self)
+        twin.map_initialization, twin.learned_mixing = "random", False
+        twin.alpha = twin.beta = 0.0
+        return twin
+
+
+@dataclass
+class EADCTransformerModelOutput(ModelOutput):
+    """What :class:`EADCTransformerModel` returns.
+
+    Attributes
+    ----------
+    last_hidden_state : Tensor of shape [B, N, D]
+        0 at padded positions.
+    position_mask : bool Tensor of shape [B, N]
+        True at real positions.
+    hidden_states : tuple of Tensor of shape [B, N, D], optional
+        After the stem and after each block.
+    attentions : tuple of Tensor of shape [B, H, N, N], optional
+        Probabilities of each attention layer, two a block.
+    maps : tuple of Tensor of shape [B, H, N, N], optional
+        Maps (logits) of each attention layer: the chain.
+    """
+
+    last_hidden_state: Tensor | None = None
+    position_mask: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    maps: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class EADCTransformerOutput(ModelOutput):
+    """What a model with a head returns.
+
+    Attributes
+    ----------
+    loss : 0-dim Tensor, optional
+        When labels were given.
+    logits : Tensor of shape [B, num_labels]
+        Scores of the classes, or values of the targets.
+    hidden_states, attentions, maps
+        As in :class:`EADCTransformerModelOutput`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    maps: tuple[Tensor, ...] | None = None
+
+
+class EADCTransformerStem(nn.Module):
+    """Patches of steps, projected and scaled, plus learned positions."""
+
+    def __init__(self, config: EADCTransformerConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.projection = nn.Linear(config.patch_size * config.input_size, config.hidden_size)
+        self.positions = nn.Parameter(torch.empty(config.max_positions, config.hidden_size))
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the positions from U(-.02, .02), as the authors' code."""
+        nn.init.uniform_(self.positions, -0.02, 0.02)
+
+    def forward(self, input_values_BTF: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embedded positions ``[B, N, D]`` and which of them are real ``[B, N]``."""
+        steps_BTF = input_values_BTF.masked_fill(~mask_BT[..., None], 0.0)
+        short = -steps_BTF.shape[1] % self.patch_size
+        patches_BNF = F.pad(steps_BTF, (0, 0, 0, short)).unflatten(1, (-1, self.patch_size)).flatten(2)
+        mask_BN = F.pad(mask_BT, (0, short)).unflatten(1, (-1, self.patch_size)).any(-1)
+        hidden_BND = self.projection(patches_BNF) * self.projection.out_features**0.5
+        last = self.positions.shape[0] - 1
+        position_N = torch.arange(patches_BNF.shape[1], device=patches_BNF.device).clamp(max=last)
+        return self.dropout(hidden_BND + self.positions[position_N]), mask_BN
+
+
+class EADCTransformerFeedForward(nn.Sequential):
+    """Linear, LeakyReLU, dropout, Linear."""
+
+    def __init__(self, config: EADCTransformerConfig) -> None:
+        super().__init__(
+            nn.Linear(config.hidden_size, config.intermediate_size),
+            nn.LeakyReLU(),
+            nn.Dropout(config.hidden_dropout),
+            nn.Linear(config.intermediate_size, config.hidden_size),
+        )
+
+
+class EADCTransformerBlock(GradientCheckpointingLayer):
+    """Two augmented convolutions, each followed by batch norm and a feed-forward network; a residual around both."""
+
+    def __init__(self, config: EADCTransformerConfig, index: int) -> None:
+        super().__init__()
+        dilation = 2**index if config.dilated else 1
+        self.first_convolution = _augmented_convolution(config, dilation, evolves=index > 0)
+        self.first_norm = MaskedBatchNorm(config.hidden_size)
+        self.first_feed_forward = EADCTransformerFeedForward(config)
+        evolves = index > 0 or config.evolve_first_block
+        self.second_convolution = _augmented_convolution(config, dilation, evolves=evolves)
+        self.second_norm = MaskedBatchNorm(config.hidden_size)
+        self.second_feed_forward = EADCTransformerFeedForward(config)
+        self.output_norm = MaskedBatchNorm(config.hidden_size)
+
+    def forward(
+        self, hidden_BND: Tensor, previous_map: Tensor | None, mask_BN: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the hidden states and the maps of the two attention layers (``None`` without attention)."""
+        residual_BND = hidden_BND
+        hidden_BND, first_map = self.first_convolution(hidden_BND, previous_map, mask_BN)
+        hidden_BND = self.first_feed_forward(self.first_norm(hidden_BND, mask_BN))
+        hidden_BND, second_map = self.second_convolution(hidden_BND, first_map, mask_BN)
+        hidden_BND = self.second_feed_forward(self.second_norm(hidden_BND, mask_BN))
+        return self.output_norm(hidden_BND + residual_BND, mask_BN), first_map, second_map
+
+
+def _augmented_convolution(config: EADCTransformerConfig, dilation: int, *, evolves: bool) -> AugmentedConv1d:
+    evolution = EvolvingAttention(
+        config.num_attention_heads,
+        alpha=config.alpha if evolves else 0.0,
+        beta=config.beta if evolves else 0.0,
+        kernel_size=config.map_kernel_size,
+        activation=config.map_activation,
+        learned_mixing=config.learned_mixing and evolves,
+        initialization=config.map_initialization,
+        dropout=config.attention_dropout,
+    )
+    return AugmentedConv1d(
+        config.hidden_size,
+        config.num_attention_heads,
+        key_ratio=config.key_ratio,
+        value_ratio=config.value_ratio,
+        kernel_size=config.kernel_size,
+        dilation=dilation,
+        max_length=config.max_positions,
+        evolution=evolution,
+    )
+
+
+class EADCTransformerPreTrainedModel(PreTrainedModel):
+    """Initialisation, saving and loading."""
+
+    config: EADCTransformerConfig
+    config_class = EADCTransformerConfig
+    base_model_prefix = "model"
+    main_input_name = "input_values"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ("EADCTransformerBlock",)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # Every module knows its own initialisation; what was loaded from a checkpoint stays.
+        loaded = [getattr(parameter, "_is_hf_initialized", False) for parameter in module.parameters()]
+        if hasattr(module, "reset_parameters") and not all(loaded):
+            module.reset_parameters()
+
+
+class EADCTransformerModel(EADCTransformerPreTrainedModel):
+    """The EA-DC-Transformer without a head: one vector for each position."""
+
+    def __init__(self, config: EADCTransformerConfig) -> None:
+        super().__init__(config)
+        self.stem = EADCTransformerStem(config)
+        self.blocks = nn.ModuleList(EADCTransformerBlock(config, index) for index in range(config.num_blocks))
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_maps: bool | None = None,
+    ) -> EADCTransformerModelOutput:
+        """Encode a padded batch of series.
+
+        Parameters
+        ----------
+        input_values : Tensor of shape [B, T, F]
+            Normalised series; what stands at padded steps does not matter.
+        attention_mask : Tensor of shape [B, T], optional
+            Non-zero at real steps. Default: every step is real.
+        output_attentions, output_hidden_states, output_maps : bool, optional
+            Whether to return probabilities, hidden states and maps.
+        """
+        mask_BT = _check_inputs(input_values, attention_mask, self.config)
+        hidden_BND, mask_BN = self.stem(input_values, mask_BT)
+        hidden_states, maps = [hidden_BND], []
+        previous_map: Tensor | None = None
+        for block in self.blocks:
+            hidden_BND, first_map, previous_map = block(hidden_BND, previous_map, mask_BN)
+            hidden_states.append(hidden_BND)
+            maps += [first_map, previous_map]
+        return EADCTransformerModelOutput(
+            last_hidden_state=hidden_BND.masked_fill(~mask_BN[..., None], 0.0),
+            position_mask=mask_BN,
+            hidden_states=tuple(hidden_states) if self._asked(output_hidden_states, "output_hidden_states") else None,
+            attentions=_probabilities(maps, mask_BN) if self._asked(output_attentions, "output_attentions") else None,
+            maps=_present(maps) if self._asked(output_maps, "output_maps") else None,
+        )
+
+    def _asked(self, argument: bool | None, name: str) -> bool:
+        return bool(getattr(self.config, name, False) if argument is None else argument)
+
+
+def _present(maps: list[Tensor | None]) -> tuple[Tensor, ...]:
+    return tuple(map_BHNN for map_BHNN in maps if map_BHNN is not None)
+
+
+def _probabilities(maps: list[Tensor | None], mask_BN: Tensor) -> tuple[Tensor, ...]:
+    mask = padding_mask(mask_BN)
+    return tuple(probabilities(map_BHNN, mask) for map_BHNN in _present(maps))
+
+
+def _check_inputs(
+    input_values_BTF: Tensor, attention_mask_BT: Tensor | None, config: EADCTransformerConfig
+) -> Tensor:
+    """Return the boolean mask of real steps, or raise ``ValueError`` in one sentence."""
+    shape = tuple(input_values_BTF.shape)
+    if len(shape) != 3 or shape[2] != config.input_size or shape[1] < 1:
+        raise ValueError(
+            f"input_values must have the shape [batch, steps, {config.input_size} channels], got {list(shape)}."
+        )
+    if config.pooling == "flatten" and shape[1] > config.max_positions * config.patch_size:
+        raise ValueError(
+            f"a series of {shape[1]} steps is too long for a flatten head built for max_length={config.max_length}; "
+            "shorten or resample it, or use a model with pooling='mean', 'max' or 'attention'."
+        )
+    if attention_mask_BT is None:
+        return input_values_BTF.new_ones(shape[:2], dtype=torch.bool)
+    if tuple(attention_mask_BT.shape) != shape[:2]:
+        raise ValueError(f"attention_mask must have the shape {list(shape[:2])}, got {list(attention_mask_BT.shape)}.")
+    return attention_mask_BT.bool()
+
+
+class _EADCTransformerWithHead(EADCTransformerPreTrainedModel):
+    """GELU, dropout, pooling, and a linear layer."""
+
+    def __init__(self, config: EADCTransformerConfig) -> None:
+        super().__init__(config)
+        self.model = EADCTransformerModel(config)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.pooling = Pooling(config.pooling, config.hidden_size)
+        flat = config.max_positions if config.pooling == "flatten" else 1
+        self.classifier = nn.Linear(flat * config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_maps: bool | None = None,
+    ) -> EADCTransformerOutput:
+        """Score a padded batch of series ``[B, T, F]``; see :meth:`EADCTransformerModel.forward`.
+
+        ``labels``, when given, are what :meth:`loss` takes.
+        """
+        encoded = self.model(
+            input_values,
+            attention_mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            output_maps=output_maps,
+            return_dict=True,
+        )
+        hidden_BND = self.dropout(F.gelu(encoded.last_hidden_state))
+        pooled_BD = self.pooling(hidden_BND, encoded.position_mask)
+        # A batch shorter than max_length is short of zeros at the end of the flattened image: skip their weights.
+        logits = F.linear(pooled_BD, self.classifier.weight[:, : pooled_BD.shape[1]], self.classifier.bias)
+        return EADCTransformerOutput(
+            loss=None if labels is None else self.loss(logits, labels),
+            logits=logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+            maps=encoded.maps,
+        )
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        raise NotImplementedError
+
+
+class EADCTransformerForClassification(_EADCTransformerWithHead):
+    """EA-DC-Transformer that tells classes apart; ``config.num_labels`` of them."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross entropy with class numbers ``[B]``, weighted and smoothed as the config says."""
+        weights = self.config.class_weights
+        weight = None if weights is None else logits.new_tensor(weights)
+        return F.cross_entropy(logits, labels, weight=weight, label_smoothing=self.config.label_smoothing)
+
+
+class EADCTransformerForRegression(_EADCTransformerWithHead):
+    """EA-DC-Transformer that predicts ``config.num_labels`` numbers."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean squared error with targets ``[B, num_labels]`` (``[B]`` with one target)."""
+        return F.mse_loss(logits, labels.reshape(logits.shape).to(logits.dtype))
+
+
+AutoConfig.register(EADCTransformerConfig.model_type, EADCTransformerConfig)
+AutoModel.register(EADCTransformerConfig, EADCTransformerModel)
+AutoModelForSequenceClassification.register(EADCTransformerConfig, EADCTransformerForClassification)

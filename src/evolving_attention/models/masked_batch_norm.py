@@ -1,0 +1,43 @@
+"""Batch normalisation over the real steps of padded sequences.
+
+Shape letters: B batch, N steps, D channels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MaskedBatchNorm"]
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """:class:`torch.nn.BatchNorm1d` over the last dimension whose statistics come from real steps alone.
+
+    Parameters and buffers are those of :class:`torch.nn.BatchNorm1d`; with every step real, so is the result.
+    """
+
+    def forward(self, hidden_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Normalise ``[B, N, D]``; padded steps are normalised too, but contribute nothing."""
+        hidden_BND = hidden_BND.to(self.weight.dtype)  # statistics of half-precision sums would drift
+        if not self.training:
+            scale_D = self.weight * torch.rsqrt(self.running_var + self.eps)
+            return hidden_BND * scale_D + (self.bias - self.running_mean * scale_D)
+        if mask_BN is None:
+            mask_BN = hidden_BND.new_ones(hidden_BND.shape[:2], dtype=torch.bool)
+        mask_BN1 = mask_BN[..., None].to(hidden_BND.dtype)
+        count = mask_BN1.sum().clamp(min=1)
+        mean_D = (hidden_BND * mask_BN1).sum((0, 1)) / count
+        centered_BND = hidden_BND - mean_D
+        variance_D = (centered_BND.square() * mask_BN1).sum((0, 1)) / count
+        self._track(mean_D.detach(), variance_D.detach(), count)
+        return centered_BND * (torch.rsqrt(variance_D + self.eps) * self.weight) + self.bias
+
+    @torch.no_grad()
+    def _track(self, mean_D: Tensor, variance_D: Tensor, count: Tensor) -> None:
+        # Gradient checkpointing runs the forward pass a second time, inside the backward pass, where a batch
+        # must not be counted again.
+        if torch._C._current_graph_task_id() != -1:
+            return
+        self.num_batches_tracked.add_(1)
+        unbiased_D = variance_D * (count / (count - 1).clamp(min=1))
+        self.running_mean.lerp_(mean_D.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(unbiased_D.to(self.running_var.dtype), self.momentum)

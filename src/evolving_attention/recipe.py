@@ -1,0 +1,164 @@
+"""Recipes: everything that determines a run, as plain data.
+
+Nothing heavy is imported here: the command line reads recipes before it decides what to load.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from evolving_attention.errors import InputError
+
+__all__ = ["DataOptions", "ProcessingOptions", "Recipe", "TrainingOptions", "bundled_recipes", "recipe_path"]
+
+
+@dataclass
+class DataOptions:
+    """Where the data come from.
+
+    Attributes
+    ----------
+    train : str
+        A name of aeon's archives (``JapaneseVowels``), a folder with ``NAME_TRAIN.ts`` and ``NAME_TEST.ts``, or a
+        file: ``.ts``, ``.arff``, ``.tsv`` or ``.npz``.
+    test : str or None
+        The test file. None: found beside the training file (``_TRAIN`` becomes ``_TEST``; an ``.npz`` holds both).
+    layout : {"channels_first", "steps_first"}
+        Layout of arrays in ``.npz`` files: (cases, channels, steps) or (cases, steps, channels).
+    archive : str or None
+        Folder in which aeon looks for named data sets and stores what it downloads.
+    """
+
+    train: str = "JapaneseVowels"
+    test: str | None = None
+    layout: Literal["channels_first", "steps_first"] = "channels_first"
+    archive: str | None = None
+
+
+@dataclass
+class ProcessingOptions:
+    """How series become inputs of a network.
+
+    Attributes
+    ----------
+    normalization : {"robust", "standard", "series", "none"}
+        Per channel: median and interquartile range, or mean and standard deviation, of the training part; mean
+        and standard deviation of each series itself; or as it is.
+    clip : float or None
+        Normalised values beyond this many deviations grow logarithmically only, so that heavy tails cannot
+        destabilise training. None: no clipping.
+    longer_series : {"keep", "resample", "truncate", "error"}
+        What to do at prediction with series longer than any in training.
+    """
+
+    normalization: Literal["robust", "standard", "series", "none"] = "robust"
+    clip: float | None = 5.0
+    longer_series: Literal["keep", "resample", "truncate", "error"] = "keep"
+
+
+@dataclass
+class TrainingOptions:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the training part, at the most.
+    batch_size : int
+        Series in a step.
+    learning_rate, weight_decay : float
+        Of the optimiser.
+    optimizer : {"adamw", "radam"}
+        AdamW, or RAdam as the papers.
+    schedule : {"cosine", "linear", "constant"}
+        Of the learning rate, over ``epochs``.
+    warmup : float
+        Share of the steps in which the learning rate rises.
+    gradient_clip : float
+        Largest norm of the gradient; 0: no clipping.
+    validation : float
+        Share of the training part held out, stratified by class, to choose the epoch; 0: a fixed budget.
+    patience : int or None
+        Epochs without improvement after which training stops. None: never.
+    select_by : {"loss", "metric"}
+        What chooses the epoch: validation loss, or the task's metric.
+    refit : bool
+        After the epoch is chosen, train again on all of the training part for that many epochs.
+    precision : {"float32", "bfloat16"}
+        bfloat16: mixed precision.
+    gradient_checkpointing : bool
+        Recompute blocks in the backward pass to save memory.
+    """
+
+    epochs: int = 100
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    optimizer: Literal["adamw", "radam"] = "adamw"
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.1
+    gradient_clip: float = 4.0
+    validation: float = 0.2
+    patience: int | None = None
+    select_by: Literal["loss", "metric"] = "loss"
+    refit: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
+
+
+@dataclass
+class Recipe:
+    """An experiment: data, processing, model, training, seed.
+
+    Attributes
+    ----------
+    task : {"classification", "regression"}
+        Of time series.
+    data, processing, training
+        See their classes.
+    model : dict
+        Options of the model's configuration, such as ``alpha``, ``hidden_size``, ``pooling``; see
+        ``--print_config`` for all of them. ``patch_size: auto`` chooses by length.
+    class_weight : {"balanced"} or None
+        Weigh classes inversely to their frequency.
+    seed : int
+        Of initialisation, data order, split and dropout.
+    output : str
+        The run folder.
+    """
+
+    task: Literal["classification", "regression"] = "classification"
+    data: DataOptions = field(default_factory=DataOptions)
+    processing: ProcessingOptions = field(default_factory=ProcessingOptions)
+    model: dict[str, Any] = field(default_factory=dict)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    class_weight: Literal["balanced"] | None = None
+    seed: int = 0
+    output: str = "runs/run"
+
+    def save(self, path: Path) -> None:
+        """Write the recipe as YAML."""
+        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+
+
+def _recipe_folder() -> Path:
+    installed = Path(__file__).parent / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+
+
+def bundled_recipes() -> dict[str, Path]:
+    """Return the recipes that come with the package, by name such as ``time_series/japanese_vowels``."""
+    folder = _recipe_folder()
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def recipe_path(name: str) -> Path:
+    """Find a recipe by path, or by the name of one that comes with the package."""
+    if (path := Path(name)).is_file():
+        return path
+    recipes = bundled_recipes()
+    if (short := path.with_suffix("").as_posix().removeprefix("recipes/")) in recipes:
+        return recipes[short]
+    raise InputError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipes)}.")
