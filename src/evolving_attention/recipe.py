@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from jsonargparse import ArgumentParser
 
 from evolving_attention.errors import InputError
 
-__all__ = ["DataOptions", "ProcessingOptions", "Recipe", "TrainingOptions", "bundled_recipes", "recipe_path"]
+__all__ = [
+    "DataOptions",
+    "ProcessingOptions",
+    "Recipe",
+    "TrainingOptions",
+    "bundled_recipes",
+    "read_recipe",
+    "recipe_path",
+]
 
 
 @dataclass
@@ -138,9 +147,9 @@ class Recipe:
     seed: int = 0
     output: str = "runs/run"
 
-    def save(self, path: Path) -> None:
-        """Write the recipe as YAML."""
-        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML that :func:`read_recipe` reads."""
+        return yaml.safe_dump(asdict(self), sort_keys=False)
 
 
 def _recipe_folder() -> Path:
@@ -162,3 +171,19 @@ def recipe_path(name: str) -> Path:
     if (short := path.with_suffix("").as_posix().removeprefix("recipes/")) in recipes:
         return recipes[short]
     raise InputError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipes)}.")
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a YAML recipe; what it does not say has its default.
+
+    Raises
+    ------
+    InputError
+        The file is missing or not YAML, or an option is unknown or of a wrong type.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    try:
+        return Recipe(**vars(parser.instantiate(parser.parse_path(str(path)))))
+    except Exception as error:  # jsonargparse raises its own, argparse's, and YAML's errors
+        raise InputError(f"{path} is not a recipe: {' '.join(str(error).split())}") from error

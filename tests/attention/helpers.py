@@ -1,9 +1,16 @@
-"""What the mechanism is held to: the equations entry by entry, in Python floats, and random input."""
+"""The equations entry by entry in Python floats, random input, and a small chain of layers."""
 
 import math
 from itertools import product
 
 import torch
+from torch import nn
+
+from evolving_attention.attention import (
+    EvolvingAttention,
+    MultiHeadSelfAttention,
+    RelativePositionLogits1d,
+)
 
 WINDOWS = ("bidirectional", "causal", "cross")
 ACTIVATIONS = ("relu", "leaky_relu", "identity")
@@ -22,9 +29,9 @@ _ACTIVATION = {
 
 
 def attend_by_entry(
-    query,
-    key,
-    value,
+    query_BHNE,
+    key_BHME,
+    value_BHMV,
     previous_map=None,
     weight=None,
     bias=None,
@@ -38,15 +45,15 @@ def attend_by_entry(
     scale=None,
 ):
     """Return output and map, float64, from loops over single entries."""
-    B, H, N, E = query.shape
-    M, V = value.shape[-2:]
+    B, H, N, E = query_BHNE.shape
+    M, V = value_BHMV.shape[-2:]
     size = 1 if weight is None else weight.shape[-1]
     scale = 1 / math.sqrt(E) if scale is None else scale
     alpha, beta = float(alpha), float(beta)
     mask = torch.ones(()).bool() if mask is None else mask
     map_bias = torch.zeros(()) if map_bias is None else map_bias
     allowed, added = (each.expand(B, H, N, M).tolist() for each in (mask, map_bias))
-    query, key, value = (each.tolist() for each in (query, key, value))
+    query, key, value = (each.tolist() for each in (query_BHNE, key_BHME, value_BHMV))
     previous_map, weight, bias = (
         each if each is None else each.tolist() for each in (previous_map, weight, bias)
     )
@@ -112,3 +119,28 @@ def with_gradients(arguments):
         name: tensor.detach().clone().requires_grad_(tensor.is_floating_point())
         for name, tensor in arguments.items()
     }
+
+
+class TwoLayers(nn.Module):
+    """A chain of two, with relative positions and residuals."""
+
+    def __init__(self, window="bidirectional"):
+        super().__init__()
+        self.first, self.second = (
+            MultiHeadSelfAttention(
+                8,
+                2,
+                output_size=8,
+                evolution=evolution,
+                relative_position=RelativePositionLogits1d(4, 6),
+            )
+            for evolution in (
+                EvolvingAttention(2),
+                EvolvingAttention(2, alpha=0.3, beta=0.6, window=window, learned_mixing=True),
+            )
+        )
+
+    def forward(self, hidden, mask=None):
+        change, own_map = self.first(hidden, mask=mask)
+        hidden = hidden + change
+        return self.second(hidden, own_map, mask=mask)

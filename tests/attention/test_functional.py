@@ -1,8 +1,6 @@
 import copy
 import doctest
 import importlib
-import os
-import shutil
 from itertools import product
 
 import pytest
@@ -10,14 +8,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.attention.helpers import (
-    ACTIVATIONS,
-    WINDOWS,
-    attend_by_entry,
-    plain_arguments,
-    random_arguments,
-    with_gradients,
-)
 from torch.testing import assert_close
 
 from evolving_attention.attention import (
@@ -27,6 +17,14 @@ from evolving_attention.attention import (
     probabilities,
 )
 from evolving_attention.attention.functional import BACKENDS
+from tests.attention.helpers import (
+    ACTIVATIONS,
+    WINDOWS,
+    attend_by_entry,
+    plain_arguments,
+    random_arguments,
+    with_gradients,
+)
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 OPTIONAL = ("previous_map", "bias", "mask", "map_bias")
@@ -38,14 +36,17 @@ def assert_agrees_with_the_loop(arguments, **options):
     given = sorted(arguments)
     for name, left, right in zip(("output", "map"), actual, expected, strict=True):
         assert_close(
-            left, right, **EXACT, msg=lambda text, name=name: f"{name} of {given}, {options}: {text}"
+            left,
+            right,
+            **EXACT,
+            msg=lambda text, name=name: f"{name} of {given}, {options}: {text}",
         )
 
 
 # The equations
 
 
-@pytest.mark.parametrize("backend", ["auto", *BACKENDS])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @pytest.mark.parametrize("window", WINDOWS)
@@ -72,14 +73,14 @@ def test_any_numbers_of_queries_and_keys_agree_with_the_loop(window, N, M):
     assert_agrees_with_the_loop(arguments, alpha=0.5, beta=0.5, window=window)
 
 
-@pytest.mark.parametrize(("alpha", "beta"), product([0.0, 0.4, 1.0], repeat=2))
+@pytest.mark.parametrize(("alpha", "beta"), list(product([0.0, 0.4, 1.0], repeat=2)))
 def test_any_shares_agree_with_the_loop(alpha, beta):
     arguments = random_arguments()
     for kind in (float, lambda share: torch.tensor(share, dtype=torch.float64)):
         assert_agrees_with_the_loop(arguments, alpha=kind(alpha), beta=kind(beta), scale=0.7)
 
 
-@settings(deadline=None, max_examples=80, derandomize=True)
+@settings(deadline=None, max_examples=200, derandomize=True)
 @given(
     sizes=st.fixed_dictionaries(
         {
@@ -324,7 +325,9 @@ def test_a_mask_of_any_broadcastable_shape_agrees_with_the_whole_mask(shape):
             assert_close(small[name].grad, whole[name].grad, **EXACT)
 
 
-@pytest.mark.parametrize("shape", [(), (6,), (5, 1), (2, 1, 6), (1, 2, 1, 1), (2, 1, 5, 1)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(), (6,), (5, 1), (2, 1, 6), (1, 2, 1, 1), (2, 1, 5, 1)], ids=str
+)
 def test_a_map_bias_of_any_broadcastable_shape_agrees_with_the_whole_one(shape):
     arguments = random_arguments(B=2, H=2, N=5, M=6)
     map_bias = torch.randn(shape, dtype=torch.float64)
@@ -347,7 +350,7 @@ def test_probabilities_sum_to_one_or_to_nothing():
         assert own_map.grad.isfinite().all()
 
 
-# Memory layouts and numbers
+# Memory layouts
 
 
 def transposed(tensor):
@@ -385,100 +388,6 @@ def test_inputs_are_left_as_they_were():
     evolving_attention(**arguments, alpha=0.5, beta=0.5)
     for name, tensor in arguments.items():
         assert torch.equal(tensor, before[name]), name
-
-
-@pytest.mark.parametrize("learned", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_half_precision_comes_back_in_half_precision_and_near_the_truth(dtype, learned):
-    arguments = random_arguments()
-    share = torch.tensor(0.5) if learned else 0.5
-    expected = evolving_attention(**arguments, alpha=share, beta=share)
-    halves = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in arguments.items()
-    }
-    actual = evolving_attention(**halves, alpha=share, beta=share)
-    for tensor, wanted in zip(actual, expected, strict=True):
-        assert tensor.dtype is dtype
-        assert_close(tensor.double(), wanted, rtol=0.05, atol=0.1)
-
-
-def test_bfloat16_autocast_stays_finite_and_near_the_truth():
-    chain = [random_arguments(N=6, dtype=torch.float32) for _ in range(3)]
-    for layer in chain:
-        layer["mask"] = chain[0]["mask"].clone()
-        layer["mask"][0, :, 1] = False
-        layer["alpha"], layer["beta"] = torch.tensor(0.3), torch.tensor(0.6)
-        del layer["previous_map"]
-
-    def run(layers):
-        previous_map, outputs = None, []
-        for layer in layers:
-            output, previous_map = evolving_attention(**layer, previous_map=previous_map)
-            outputs.append(output)
-        return torch.stack(outputs), previous_map
-
-    exact = [with_gradients(layer) for layer in chain]
-    rounded = [with_gradients(layer) for layer in chain]
-    expected = run(exact)
-    with torch.autocast("cpu", torch.bfloat16):
-        actual = run(rounded)
-    assert actual[0].dtype is torch.bfloat16
-    assert_close(actual[0].float(), expected[0], rtol=0.05, atol=0.1)
-    for output, own_map in (actual, expected):
-        (output.float().square().sum() + own_map.float().square().mean()).backward()
-    for layer, wanted in zip(rounded, exact, strict=True):
-        for name in wanted.keys() - {"mask"}:
-            if wanted[name].grad is None:
-                assert name == "alpha"
-                assert wanted is exact[0]
-                continue
-            assert layer[name].grad.dtype is torch.float32
-            size = wanted[name].grad.abs().max().item()
-            assert_close(layer[name].grad, wanted[name].grad, rtol=0.1, atol=0.1 * size)
-
-
-@pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_large_logits_stay_finite(dtype, window):
-    arguments = random_arguments(dtype=dtype)
-    for name in ("previous_map", "map_bias"):
-        arguments[name] = arguments[name].sign() * 1e4
-    for name in ("query_BHNE", "key_BHME"):
-        arguments[name] = arguments[name].sign() * 100
-    arguments = with_gradients(arguments)
-    output, own_map = evolving_attention(**arguments, alpha=0.5, beta=0.5, window=window)
-    assert own_map.abs().max() > 5e3
-    assert output.isfinite().all()
-    (output.sum() + own_map.mean()).backward()
-    for name, tensor in arguments.items():
-        assert tensor.grad is None or tensor.grad.isfinite().all(), name
-
-
-def test_float16_holds_logits_whose_unscaled_products_overflow():
-    query = torch.full((1, 1, 3, 64), 36.0, dtype=torch.float16)  # 64 * 36^2 = 82944 > 65504
-    value = torch.randn(1, 1, 3, 2, dtype=torch.float16)
-    output, own_map = evolving_attention(query, query, value)
-    assert_close(own_map, torch.full_like(own_map, 82944 / 8))
-    assert output.isfinite().all()
-
-
-def test_the_output_does_not_depend_on_uninitialised_memory(request):
-    arguments = random_arguments(dtype=torch.float32)
-    arguments["mask"][0, :, 1] = False
-
-    def run():
-        tensors = with_gradients(arguments)
-        output, own_map = evolving_attention(**tensors, alpha=0.5, beta=0.5, window="cross")
-        (output.square().sum() + own_map.square().sum()).backward()
-        return [output, own_map, *(each.grad for each in tensors.values() if each.requires_grad)]
-
-    expected = run()
-    request.getfixturevalue("poisoned_memory")
-    assert torch.empty(2).isnan().all()
-    assert torch.zeros(2).new_empty(2).isnan().all()
-    for actual, wanted in zip(run(), expected, strict=True):
-        assert_close(actual, wanted)
 
 
 # Dropout
@@ -520,36 +429,7 @@ def test_dropout_of_everything_leaves_zeros():
     assert (output == 0).all()
 
 
-# Compilers
-
-
-def assert_compiles_to_the_same(backend, window):
-    torch.compiler.reset()
-    arguments = random_arguments(dtype=torch.float32)
-    arguments["alpha"], arguments["beta"] = torch.tensor(0.3), torch.tensor(0.6)
-    eager, compiled = with_gradients(arguments), with_gradients(arguments)
-    expected = evolving_attention(**eager, window=window)
-    actual = torch.compile(evolving_attention, fullgraph=True, backend=backend)(
-        **compiled, window=window
-    )
-    assert_close(actual, expected)
-    for output, own_map in (actual, expected):
-        (output.square().sum() + own_map.square().sum()).backward()
-    for name, tensor in eager.items():
-        assert_close(compiled[name].grad, tensor.grad, msg=lambda text, name=name: f"{name}: {text}")
-
-
-@pytest.mark.parametrize("window", WINDOWS)
-def test_the_whole_function_compiles_to_one_graph(window):
-    assert_compiles_to_the_same("aot_eager", window)
-
-
-@pytest.mark.skipif(
-    not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))),
-    reason="needs a C++ compiler",
-)
-def test_the_default_compiler_computes_the_same():
-    assert_compiles_to_the_same("inductor", "bidirectional")
+# Documentation
 
 
 def test_the_examples_of_the_docstrings_hold():

@@ -139,6 +139,11 @@ class EADCTransformerConfig(PreTrainedConfig):
         """N of the longest series: patches in ``max_length`` steps."""
         return -(-self.max_length // self.patch_size)
 
+    @property
+    def is_twin(self) -> bool:
+        """Whether nothing evolves."""
+        return self.alpha == self.beta == 0 and not self.learned_mixing
+
     def twin(self) -> "EADCTransformerConfig":
         """Return the same network without evolution: no extra parameters, the one to compare with."""
         twin = copy.deepcopy(self)

@@ -64,10 +64,10 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
         """Channels of the series."""
         return len(self.mean)
 
-    def fit(self, series: Collection) -> Self:
-        """Learn the statistics of the training part."""
+    def fit(self, series: Collection, max_length: int | None = None) -> Self:
+        """Learn the statistics of the training part; its longest series too, unless ``max_length`` says it."""
         series = [_without_padding(values) for values in as_collection(series)]
-        self.max_length = max(values.shape[1] for values in series)
+        self.max_length = max_length or max(values.shape[1] for values in series)
         stacked = np.concatenate(series, axis=1)
         observed = [channel[np.isfinite(channel)] for channel in stacked]
         statistics = [_statistics(channel, self.normalization) for channel in observed]

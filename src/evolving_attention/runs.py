@@ -1,0 +1,210 @@
+"""Run folders: train a recipe into one, load it, evaluate it, predict with it.
+
+A run folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors``, ``preprocessor_config.json``) with
+``recipe.yaml`` as resolved, ``metrics.json`` and a model card, ``README.md``.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+from transformers import PreTrainedModel
+
+from evolving_attention.errors import InputError
+from evolving_attention.recipe import Recipe, read_recipe
+from evolving_attention.tasks.time_series import (
+    TimeSeriesTask,
+    check_model_options,
+    model_options,
+    predict_logits,
+)
+from evolving_attention.tasks.time_series_data import LabelledSeries, load_file, load_splits
+from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
+from evolving_attention.training import TrainedNetwork, check_options, quiet, train_network
+
+__all__ = ["Run", "train"]
+
+
+@dataclass
+class Run:
+    """A trained network with all it needs to work.
+
+    Attributes
+    ----------
+    folder : Path
+        The run folder.
+    recipe : Recipe
+        What made it.
+    task : TimeSeriesTask
+        With the fitted processor.
+    model : PreTrainedModel
+        In evaluation mode.
+    metrics : dict
+        What ``metrics.json`` holds.
+    """
+
+    folder: Path
+    recipe: Recipe
+    task: TimeSeriesTask
+    model: PreTrainedModel
+    metrics: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """Load a run folder; raise :class:`InputError` where it is none or something is missing."""
+        folder = Path(folder)
+        needed = ("config.json", "model.safetensors", "preprocessor_config.json", "recipe.yaml", "metrics.json")
+        if missing := [name for name in needed if not (folder / name).is_file()]:
+            raise InputError(f"{folder} is not a complete run folder: {', '.join(missing)} is missing.")
+        recipe = read_recipe(folder / "recipe.yaml")
+        processor = TimeSeriesProcessor.from_pretrained(folder)
+        task = TimeSeriesTask(recipe.task, recipe.processing, recipe.class_weight, processor)
+        with quiet():
+            model = task.model_class.from_pretrained(folder)
+        return cls(
+            folder,
+            recipe,
+            task,
+            model.eval(),
+            json.loads((folder / "metrics.json").read_text()),
+        )
+
+    def data(self) -> tuple[LabelledSeries, LabelledSeries | None]:
+        """Load the training and the test part of the recipe's data."""
+        data = self.recipe.data
+        return load_splits(
+            data.train, data.test, task=self.recipe.task, layout=data.layout, archive=data.archive
+        )
+
+    def evaluate(self, path: str | Path | None = None) -> dict[str, float]:
+        """Measure the network on a labelled file, or on the recipe's test part."""
+        labelled = self.data()[1] if path is None else load_file(Path(path), self.recipe.data.layout, "test")
+        if labelled is None or labelled.targets is None:
+            raise InputError(f"{path or self.recipe.data.train} has no labelled test part to evaluate on.")
+        return self.task.measure(self._logits(labelled), labelled.targets)
+
+    def predict(self, path: str | Path) -> pd.DataFrame:
+        """Predict every series of a file: a row each, with probabilities of the classes or the targets."""
+        logits = self._logits(load_file(Path(path), self.recipe.data.layout, "test"))
+        predicted = self.task.processor.decode(logits)
+        if self.task.kind == "regression":
+            return pd.DataFrame({"prediction": predicted}) if predicted.ndim == 1 else pd.DataFrame(predicted)
+        names = [f"probability_{label}" for label in self.task.processor.classes]
+        table = pd.DataFrame(softmax(logits.astype(np.float64), axis=1), columns=names)
+        table.insert(0, "prediction", predicted)
+        return table
+
+    def _logits(self, data: LabelledSeries) -> np.ndarray:
+        return predict_logits(self.model, self.task.processor, data.series)
+
+    def save(self) -> None:
+        """Write the run folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            self.model.save_pretrained(self.folder)
+        self.task.processor.save_pretrained(self.folder)
+        (self.folder / "recipe.yaml").write_text(self.recipe.to_yaml())
+        self._save_metrics()
+
+    def _save_metrics(self) -> None:
+        (self.folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
+        (self.folder / "README.md").write_text(_model_card(self))
+
+
+def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) -> Run:
+    """Train a recipe into its run folder, and read the test part once, at the end.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The experiment.
+    progress : bool
+        Whether to show a progress bar.
+    overwrite : bool
+        Whether a run that stands in the output folder may be replaced.
+
+    Raises
+    ------
+    InputError
+        Something in the recipe or the data does not work; nothing was written.
+    """
+    folder = Path(recipe.output)
+    if (folder / "config.json").exists() and not overwrite:
+        raise InputError(f"{folder} already holds a run: choose another output, or say --overwrite true.")
+    check_options(recipe.training)
+    check_model_options(recipe.model)
+    training, test = load_splits(
+        recipe.data.train,
+        recipe.data.test,
+        task=recipe.task,
+        layout=recipe.data.layout,
+        archive=recipe.data.archive,
+    )
+    task = TimeSeriesTask(recipe.task, recipe.processing, recipe.class_weight)
+    network = train_network(
+        task, training, recipe.model, recipe.training, seed=recipe.seed, progress=progress
+    )
+    recipe = replace(recipe, model=model_options(network.model.config))
+    run = Run(folder, recipe, task, network.model, {})
+    run.metrics = {
+        "epoch": network.epoch,
+        "interrupted": network.interrupted,
+        "train_seconds": round(network.seconds, 1),
+        "parameters": network.model.num_parameters(),
+        "validation": _validation(network),
+        "test": None,
+        "history": network.history,
+    }
+    run.save()  # before the test part is read: nothing is lost should that fail
+    if test is not None and test.targets is not None:
+        run.metrics["test"] = task.measure(run._logits(test), test.targets)
+        run._save_metrics()
+    return run
+
+
+def _validation(network: TrainedNetwork) -> dict[str, float] | None:
+    """Return the chosen epoch's validation loss and metrics."""
+    held_out = [entry for entry in network.history if "validation_loss" in entry]
+    chosen = next((entry for entry in held_out if entry["epoch"] == network.epoch), None)
+    if chosen is None:
+        return None
+    return {
+        name.removeprefix("validation_"): value
+        for name, value in chosen.items()
+        if name.startswith("validation_")
+    }
+
+
+def _model_card(run: Run) -> str:
+    rows = [
+        f"| {part} | {', '.join(f'{name} {value:.4f}' for name, value in figures.items())} |"
+        for part in ("validation", "test")
+        if (figures := run.metrics[part])
+    ]
+    config = run.model.config
+    evolution = "no evolution (the twin)" if config.is_twin else f"alpha {config.alpha}, beta {config.beta}"
+    return "\n".join(
+        [
+            "---",
+            "library_name: evolving-attention",
+            "tags: [time-series, evolving-attention]",
+            "---",
+            f"# EA-DC-Transformer, {run.recipe.task} of {run.recipe.data.train}",
+            "",
+            f"{run.metrics['parameters']:,} parameters, {evolution}; epoch {run.metrics['epoch']}, "
+            f"seed {run.recipe.seed}, trained in {run.metrics['train_seconds']} s. `recipe.yaml` holds every setting.",
+            "",
+            *(["| part | |", "| --- | --- |", *rows, ""] if rows else []),
+            "```python",
+            "from evolving_attention import Run",
+            "",
+            'run = Run.load("path/to/this/folder")',
+            'table = run.predict("series.ts")',
+            "```",
+            "",
+        ]
+    )

@@ -1,0 +1,297 @@
+"""The time-series task: data to batches, networks to predictions, predictions to metrics.
+
+Shape letters: B batch, T steps, F features (channels of the series).
+"""
+
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+)
+from sklearn.model_selection import train_test_split
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+from transformers import EvalPrediction, PreTrainedModel
+
+from evolving_attention.errors import InputError
+from evolving_attention.models.ea_dc_transformer import (
+    EADCTransformerConfig,
+    EADCTransformerForClassification,
+    EADCTransformerForRegression,
+)
+from evolving_attention.recipe import ProcessingOptions
+from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
+from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
+
+__all__ = [
+    "TimeSeriesDataset",
+    "TimeSeriesTask",
+    "check_model_options",
+    "collate",
+    "model_options",
+    "predict_logits",
+]
+
+#: With ``patch_size="auto"``, series are cut into patches so that no more positions than this attend to each other.
+MAX_POSITIONS = 256
+
+
+@dataclass
+class TimeSeriesDataset(Dataset[dict[str, Any]]):
+    """Processed series and their encoded targets."""
+
+    inputs: list[NDArray[np.float32]]
+    targets: NDArray
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"input_values": self.inputs[index], "labels": self.targets[index]}
+
+
+def collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Pad processed series to the longest of the batch.
+
+    Returns
+    -------
+    dict
+        ``input_values [B, T, F]``, ``attention_mask [B, T]`` (1 at real steps), and ``labels`` where there are any.
+    """
+    series = [torch.from_numpy(example["input_values"]) for example in examples]
+    batch = {
+        "input_values": pad_sequence(series, batch_first=True),
+        "attention_mask": pad_sequence([values.new_ones(len(values)) for values in series], batch_first=True).long(),
+    }
+    if "labels" in examples[0]:
+        batch["labels"] = torch.from_numpy(np.stack([example["labels"] for example in examples]))
+    return batch
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: PreTrainedModel, processor: TimeSeriesProcessor, series: Collection
+) -> NDArray[np.float32]:
+    """Return a network's outputs ``(cases, labels)`` for raw series, in their order.
+
+    Series of like length share a batch, and a batch is as large as its maps allow.
+    """
+    inputs = processor(series)
+    outputs: list[NDArray] = [np.empty(0)] * len(inputs)
+    model.eval()
+    for batch in _batches_by_length([len(values) for values in inputs], model.config.patch_size):
+        collated = collate([{"input_values": inputs[index]} for index in batch])
+        logits = model(**{name: tensor.to(model.device) for name, tensor in collated.items()}).logits
+        for index, values in zip(batch, logits.float().cpu().numpy(), strict=True):
+            outputs[index] = values
+    return np.stack(outputs)
+
+
+def _batches_by_length(lengths: list[int], patch_size: int, most: int = 64, most_entries: int = 2**22) -> list[list[int]]:
+    """Group indices by length: at most ``most`` a batch, and ``most_entries`` entries in the batch's maps a head."""
+    batches: list[list[int]] = [[]]
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        entries = (len(batches[-1]) + 1) * (lengths[index] / patch_size) ** 2
+        if batches[-1] and (len(batches[-1]) == most or entries > most_entries):
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+class TimeSeriesTask:
+    """Classification or regression of time series.
+
+    Parameters
+    ----------
+    kind : {"classification", "regression"}
+        What is predicted.
+    processing : ProcessingOptions
+        How series become inputs.
+    class_weight : {"balanced"} or dict of label to weight, optional
+        Weight of the classes in the loss.
+    processor : TimeSeriesProcessor, optional
+        A fitted one, when the task is of a trained network.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        processing: ProcessingOptions | None = None,
+        class_weight: str | dict[Any, float] | None = None,
+        processor: TimeSeriesProcessor | None = None,
+    ) -> None:
+        self.kind = kind
+        self.processing = processing or ProcessingOptions()
+        self.class_weight = class_weight
+        self.processor = processor or TimeSeriesProcessor()
+        self.metric = "accuracy" if kind == "classification" else "rmse"
+        self.greater_is_better = kind == "classification"
+        self._class_weights: list[float] | None = None
+
+    def split(
+        self, data: LabelledSeries, validation: float, seed: int
+    ) -> tuple[TimeSeriesDataset, TimeSeriesDataset | None]:
+        """Hold out a part to validate on, fit the processor on the rest, and process both.
+
+        Class labels are known from all of ``data``; statistics come from the part that trains.
+        """
+        if data.targets is None:
+            raise InputError("the training data have no targets; each series needs one.")
+        train, held_out = self._indices(data.targets, validation, seed)
+        series, targets = [data.series[index] for index in train], data.targets[train]
+        longest = max(values.shape[1] for values in data.series)
+        self.processor = TimeSeriesProcessor(**asdict(self.processing)).fit(series, max_length=longest)
+        if self.kind == "classification":
+            self.processor.fit_classes(data.targets)
+            self._class_weights = self._weigh_classes(targets)
+        else:
+            self.processor.fit_targets(targets)
+        training = TimeSeriesDataset(self.processor(series), self.processor.encode(targets))
+        if not len(held_out):
+            return training, None
+        series, targets = [data.series[index] for index in held_out], data.targets[held_out]
+        return training, TimeSeriesDataset(self.processor(series), self.processor.encode(targets))
+
+    def _indices(self, targets: NDArray, validation: float, seed: int) -> tuple[NDArray, NDArray]:
+        """Return indices that train and that validate.
+
+        Classes with a single example train; the split is stratified where every class then fits into both parts.
+        """
+        everything = np.arange(len(targets))
+        if self.kind == "regression":
+            divisible, alone, strata = everything, everything[:0], None
+        else:
+            _, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
+            divisible, alone = everything[counts[inverse] > 1], everything[counts[inverse] == 1]
+            strata = targets[divisible]
+        held_out = round(validation * len(divisible))
+        if held_out == 0 or held_out == len(divisible):
+            return everything, everything[:0]
+        classes = 0 if strata is None else len(np.unique(strata))
+        if min(held_out, len(divisible) - held_out) < classes:
+            strata = None
+        train, validate = train_test_split(divisible, test_size=held_out, random_state=seed, stratify=strata)
+        return np.concatenate([train, alone]), validate
+
+    def _weigh_classes(self, targets: NDArray) -> list[float] | None:
+        if self.class_weight is None:
+            return None
+        classes = self.processor.class_labels
+        if isinstance(self.class_weight, dict):
+            unknown = set(self.class_weight) - set(classes.tolist())
+            if unknown:
+                raise InputError(f"class_weight names {sorted(map(str, unknown))}, which are not classes.")
+            return [float(self.class_weight.get(label, 1.0)) for label in classes.tolist()]
+        if self.class_weight != "balanced":
+            raise InputError(f"class_weight must be 'balanced', a dict or None, got {self.class_weight!r}.")
+        present = np.unique(targets)
+        weights = dict(
+            zip(present.tolist(), compute_class_weight("balanced", classes=present, y=targets), strict=True)
+        )
+        return [float(weights.get(label, 1.0)) for label in classes.tolist()]
+
+    def build_model(self, options: dict[str, Any]) -> PreTrainedModel:
+        """Make a network that fits the data last split.
+
+        Parameters
+        ----------
+        options : dict
+            Options of :class:`EADCTransformerConfig`; ``patch_size`` may be ``"auto"`` (the default).
+        """
+        return self.model_class(self.model_config(options))
+
+    @property
+    def model_class(self) -> type[PreTrainedModel]:
+        """The class of the network."""
+        if self.kind == "classification":
+            return EADCTransformerForClassification
+        return EADCTransformerForRegression
+
+    def model_config(self, options: dict[str, Any]) -> EADCTransformerConfig:
+        """Return the configuration for the data last split; raise :class:`InputError` for a wrong option."""
+        check_model_options(options)
+        options = dict(options)
+        if options.setdefault("patch_size", "auto") == "auto":
+            options["patch_size"] = -(-self.processor.max_length // MAX_POSITIONS)
+        if self.kind == "classification":
+            names = [str(label) for label in self.processor.classes]
+            options["id2label"] = dict(enumerate(names))
+            options["label2id"] = {name: index for index, name in enumerate(names)}
+            options["class_weights"] = self._class_weights
+        else:
+            options["num_labels"] = len(self.processor.target_mean)
+            options["problem_type"] = "regression"
+        try:
+            config = EADCTransformerConfig(
+                input_size=self.processor.num_channels, max_length=self.processor.max_length, **options
+            )
+        except (ValueError, TypeError, StrictDataclassError) as error:
+            raise InputError(f"the model's options do not work: {' '.join(str(error).split())}") from error
+        if config.pooling == "flatten" and self.processor.longer_series == "keep":
+            self.processor.longer_series = "error"
+        return config
+
+    def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Make a padded batch; see :func:`collate`."""
+        return collate(examples)
+
+    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Measure a network's outputs against encoded targets."""
+        encoded = np.asarray(prediction.label_ids)
+        if self.kind == "classification":
+            return self.measure(np.asarray(prediction.predictions), self.processor.class_labels[encoded])
+        return self.measure(np.asarray(prediction.predictions), self.processor.decode(encoded))
+
+    def measure(self, logits: NDArray, targets: NDArray) -> dict[str, float]:
+        """Measure a network's outputs against targets in their own terms."""
+        predicted = self.processor.decode(logits)
+        if self.kind == "regression":
+            targets = np.asarray(targets, dtype=np.float64).reshape(predicted.shape)
+            return {
+                "rmse": float(root_mean_squared_error(targets, predicted)),
+                "mae": float(mean_absolute_error(targets, predicted)),
+                "r2": float(r2_score(targets, predicted)) if len(targets) > 1 else float("nan"),
+            }
+        encoded = self.processor.encode(targets)
+        return {
+            "accuracy": float(accuracy_score(encoded, logits.argmax(1))),
+            "f1_macro": float(f1_score(encoded, logits.argmax(1), average="macro", zero_division=0)),
+            "log_loss": float(log_loss(encoded, softmax(logits, axis=1), labels=range(logits.shape[1]))),
+        }
+
+
+#: Options of the model that a recipe may set; the others follow from the data.
+_MODEL_OPTIONS = tuple(
+    name
+    for name in EADCTransformerConfig.__annotations__
+    if name not in ("input_size", "max_length", "class_weights")
+)
+
+
+def check_model_options(options: dict[str, Any]) -> None:
+    """Raise :class:`InputError` for the name of an option that the model does not have."""
+    for name in options:
+        if name not in _MODEL_OPTIONS:
+            close = get_close_matches(name, _MODEL_OPTIONS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(_MODEL_OPTIONS)}."
+            raise InputError(f"the model has no option {name!r}{hint}")
+
+
+def model_options(config: EADCTransformerConfig | None = None) -> dict[str, Any]:
+    """Return every option of a model that a recipe may set; without a model, the defaults."""
+    options = {name: getattr(config or EADCTransformerConfig(), name) for name in _MODEL_OPTIONS}
+    return options if config is not None else options | {"patch_size": "auto"}

@@ -1,0 +1,332 @@
+"""The one training entry: a network, its data and its options, on :class:`transformers.Trainer`."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_model
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.utils import logging
+
+from evolving_attention.errors import InputError
+from evolving_attention.recipe import TrainingOptions
+
+__all__ = ["TrainedNetwork", "TrainingTask", "check_options", "quiet", "seeded", "train_network"]
+
+
+class TrainingTask(Protocol):
+    """What training needs of a task: its parts are in :mod:`evolving_attention.tasks`."""
+
+    processor: Any
+    #: Name of the metric that may choose the epoch, and whether more of it is better.
+    metric: str
+    greater_is_better: bool
+
+    def split(
+        self, data: Any, validation: float, seed: int
+    ) -> tuple[Dataset[Any], Dataset[Any] | None]:
+        """Fit the processor on the training part; return the training and the validation part."""
+
+    def build_model(self, options: dict[str, Any]) -> PreTrainedModel:
+        """Make a network for the data last split."""
+
+    def collate(self, examples: list[Any]) -> dict[str, torch.Tensor]:
+        """Make a batch."""
+
+    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Measure predictions of the validation part."""
+
+
+@dataclass
+class TrainedNetwork:
+    """A trained network and how it came to be.
+
+    Attributes
+    ----------
+    model : PreTrainedModel
+        In evaluation mode, with the weights of the chosen epoch.
+    epoch : int
+        The chosen epoch, counted from 1; the last one where nothing was held out.
+    seconds : float
+        Wall-clock time of the training, the refit included.
+    interrupted : bool
+        Whether it was stopped by Ctrl-C.
+    history : list of dict
+        Loss and metrics of each epoch.
+    """
+
+    model: PreTrainedModel
+    epoch: int
+    seconds: float = 0.0
+    interrupted: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Python, NumPy and PyTorch inside the block, and leave their states as they were."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+def train_network(
+    task: TrainingTask,
+    data: Any,
+    model_options: dict[str, Any],
+    options: TrainingOptions,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> TrainedNetwork:
+    """Train a network on a task's data.
+
+    A part of the data is held out to choose the epoch, as ``options`` say; with ``options.refit`` a second
+    network is then trained on all of it for that many epochs. Ctrl-C keeps the best weights so far.
+
+    Parameters
+    ----------
+    task : TrainingTask
+        Splits, processes and collates the data and builds the model.
+    data
+        What the task splits.
+    model_options : dict
+        Options of the model's configuration.
+    options : TrainingOptions
+        How to train.
+    seed : int
+        Of initialisation, data order, split and dropout. The global random states are left as they were.
+    progress : bool
+        Whether to show a progress bar.
+    """
+    check_options(options)
+    started = time.perf_counter()
+    with seeded(seed):
+        train, validation = task.split(data, options.validation, seed)
+        network = _fit(task, task.build_model(model_options), train, validation, options, seed, progress)
+    if options.refit and validation is not None and not network.interrupted:
+        with seeded(seed):
+            everything, _ = task.split(data, 0.0, seed)
+            model = task.build_model(model_options)
+            refitted = _fit(task, model, everything, None, options, seed, progress, stop_after=network.epoch)
+        refitted.history = network.history + refitted.history
+        network = refitted
+    network.seconds = time.perf_counter() - started
+    return network
+
+
+def check_options(options: TrainingOptions) -> None:
+    """Raise :class:`InputError`, in one sentence, for an option out of range."""
+    ranges: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "epochs": (lambda value: value >= 1, "at least 1"),
+        "batch_size": (lambda value: value >= 1, "at least 1"),
+        "learning_rate": (lambda value: value > 0, "positive"),
+        "weight_decay": (lambda value: value >= 0, "0 or positive"),
+        "warmup": (lambda value: 0 <= value < 1, "in [0, 1)"),
+        "gradient_clip": (lambda value: value >= 0, "0 or positive"),
+        "validation": (lambda value: 0 <= value < 1, "in [0, 1)"),
+        "patience": (lambda value: value is None or value >= 1, "at least 1, or null"),
+    }
+    for name, (is_valid, wanted) in ranges.items():
+        value = getattr(options, name)
+        if not is_valid(value) or (isinstance(value, float) and not math.isfinite(value)):
+            raise InputError(f"training.{name} must be {wanted}, got {value}.")
+
+
+def _fit(
+    task: TrainingTask,
+    model: PreTrainedModel,
+    train: Dataset[Any],
+    validation: Dataset[Any] | None,
+    options: TrainingOptions,
+    seed: int,
+    progress: bool,
+    stop_after: int | None = None,
+) -> TrainedNetwork:
+    steps = math.ceil(len(train) / options.batch_size)  # type: ignore[arg-type]
+    with TemporaryDirectory(prefix="evolving-attention-") as folder, quiet():
+        trainer = _trainer(task, model, train, validation, options, seed, Path(folder), steps)
+        if stop_after is not None:
+            trainer.add_callback(_StopAfter(stop_after))
+        if progress:
+            trainer.add_callback(_Progress(stop_after or options.epochs))
+        interrupted = False
+        try:
+            trainer.train()
+        except KeyboardInterrupt:
+            interrupted = True
+            if trainer.state.best_model_checkpoint:
+                load_model(model, Path(trainer.state.best_model_checkpoint) / "model.safetensors")
+        state = trainer.state
+        step = state.best_global_step if validation is not None else state.global_step
+    return TrainedNetwork(
+        model.eval(), round((step or state.global_step) / steps), 0.0, interrupted, _history(state)
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what transformers prints at every checkpoint; our own progress says enough."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _trainer(
+    task: TrainingTask,
+    model: PreTrainedModel,
+    train: Dataset[Any],
+    validation: Dataset[Any] | None,
+    options: TrainingOptions,
+    seed: int,
+    folder: Path,
+    steps: int,
+) -> Trainer:
+    holds_out = validation is not None
+    on_metric = options.select_by == "metric"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=options.batch_size,
+        per_device_eval_batch_size=2 * options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        lr_scheduler_type="constant_with_warmup" if options.schedule == "constant" else options.schedule,
+        warmup_steps=round(options.warmup * steps * options.epochs),
+        max_grad_norm=options.gradient_clip,
+        bf16=options.precision == "bfloat16",
+        train_sampling_strategy="group_by_length",
+        seed=seed,
+        eval_strategy="epoch" if holds_out else "no",
+        save_strategy="best" if holds_out else "no",
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=holds_out,
+        metric_for_best_model=task.metric if on_metric else "loss",
+        greater_is_better=task.greater_is_better if on_metric else False,
+        logging_strategy="epoch",
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+    )
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    optimizer = torch.optim.RAdam if options.optimizer == "radam" else torch.optim.AdamW
+    settings: dict[str, Any] = {"lr": options.learning_rate}
+    settings |= {"foreach": True} if options.optimizer == "radam" else {"fused": True}
+    trainer = Trainer(
+        model,
+        arguments,
+        data_collator=task.collate,
+        train_dataset=train,
+        eval_dataset=validation,
+        processing_class=task.processor,
+        compute_metrics=task.compute_metrics,
+        optimizer_cls_and_kwargs=(optimizer, settings),
+        callbacks=[_StopAtNonFiniteLoss()],
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    if holds_out and options.patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(options.patience))
+    return trainer
+
+
+def _history(state: TrainerState) -> list[dict[str, float]]:
+    epochs: dict[int, dict[str, float]] = {}
+    for entry in state.log_history:
+        kept = {name: value for name, value in entry.items() if name in ("loss", "learning_rate")}
+        kept |= {
+            name.replace("eval_", "validation_", 1): value
+            for name, value in entry.items()
+            if name.startswith("eval_") and not name.endswith(("runtime", "per_second"))
+        }
+        epochs.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])}).update(kept)
+    return list(epochs.values())
+
+
+class _StopAtNonFiniteLoss(TrainerCallback):
+    """Never let a NaN pass silently."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss became {loss} in epoch {state.epoch:.0f}: lower training.learning_rate "
+                f"(now {args.learning_rate}) or look for extreme values in the data."
+            )
+
+
+class _StopAfter(TrainerCallback):
+    """Stop after a number of epochs, whatever the schedule's length."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        control.should_training_stop = (state.epoch or 0) >= self.epochs - 1e-6
+
+
+class _Progress(TrainerCallback):
+    """One bar over the epochs, with the last losses and metrics."""
+
+    def __init__(self, epochs: int) -> None:
+        self.bar = tqdm(total=epochs, unit="epoch", leave=False)
+        self.shown: dict[str, str] = {}
+
+    def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
+        for name, value in (logs or {}).items():
+            if name in ("loss", "eval_loss", "eval_accuracy", "eval_rmse"):
+                self.shown[name.replace("eval_", "validation ")] = f"{value:.3f}"
+        self.bar.set_postfix(self.shown, refresh=False)
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self.bar.update()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        self.bar.close()
