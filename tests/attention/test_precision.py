@@ -134,7 +134,9 @@ def test_the_output_does_not_depend_on_uninitialised_memory(request):
 def test_modules_made_in_poisoned_memory_hold_no_nan(poisoned_memory):
     modules = [
         TwoLayers(),
-        EvolvingAttention(2, beta=0.5, activation="identity", initialization="identity"),
+        EvolvingAttention(
+            2, beta=0.5, activation="identity", initialization="identity", learned_mixing=True
+        ),
         MultiHeadCrossAttention(8, 7, 2, output_size=3),
     ]
     for module in modules:

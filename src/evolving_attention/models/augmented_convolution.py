@@ -36,6 +36,9 @@ def attention_channels(channels: int, ratio: float, num_heads: int, name: str) -
 class CausalConv1d(nn.Module):
     """Weight-normed dilated convolution over steps that reads no later step.
 
+    The kernel of an output channel is its direction scaled to its magnitude (Salimans and Kingma, 2016). Both are
+    plain parameters: PyTorch's parametrised modules can neither be pickled nor copied into another process.
+
     Parameters
     ----------
     in_channels, out_channels : int
@@ -48,22 +51,29 @@ class CausalConv1d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int) -> None:
         super().__init__()
-        self.padding = (kernel_size - 1) * dilation
-        self.convolution = nn.utils.parametrizations.weight_norm(
-            nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation)
-        )
+        self.dilation = dilation
+        self.direction = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size))
+        self.magnitude = nn.Parameter(torch.empty(out_channels, 1, 1))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Start again as :class:`torch.nn.Conv1d` does; assigning goes through the weight norm."""
-        self.convolution.reset_parameters()
-        weight = torch.empty_like(self.convolution.weight)
-        self.convolution.weight = nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+        """Start as :class:`torch.nn.Conv1d` does."""
+        nn.init.kaiming_uniform_(self.direction, a=math.sqrt(5))
+        self.magnitude.copy_(self._norm())
+        bound = self.direction[0].numel() ** -0.5
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def _norm(self) -> Tensor:
+        return torch.linalg.vector_norm(self.direction, dim=(1, 2), keepdim=True)
 
     def forward(self, hidden_BNC: Tensor) -> Tensor:
         """Convolve ``[B, N, C]`` into ``[B, N, out_channels]``."""
-        output_BCN: Tensor = self.convolution(F.pad(hidden_BNC.transpose(1, 2), (self.padding, 0)))
-        return output_BCN.transpose(1, 2)
+        weight = self.direction * (self.magnitude / self._norm())
+        reach = (weight.shape[-1] - 1) * self.dilation
+        padded_BCN = F.pad(hidden_BNC.transpose(1, 2), (reach, 0))
+        return F.conv1d(padded_BCN, weight, self.bias, dilation=self.dilation).transpose(1, 2)
 
 
 class AugmentedConv1d(nn.Module):
