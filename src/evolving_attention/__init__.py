@@ -1,7 +1,7 @@
 """Evolving attention for PyTorch: attention maps that evolve from layer to layer.
 
-Names are imported when first used, so that ``import evolving_attention`` is quick. ``import evolving_attention.models``
-registers the models with the Auto classes of transformers.
+Names are imported when first used, so that ``import evolving_attention`` is quick. ``import
+evolving_attention.models`` registers the models with the Auto classes of transformers.
 """
 
 from importlib import import_module

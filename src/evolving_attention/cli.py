@@ -13,7 +13,9 @@ from evolving_attention.recipe import Recipe, bundled_recipes, recipe_path
 
 __all__ = ["main"]
 
-_DESCRIPTION = "Train, judge and look into networks whose attention maps evolve from layer to layer."
+_DESCRIPTION = (
+    "Train, judge and look into networks whose attention maps evolve from layer to layer."
+)
 
 
 class _Parser(ArgumentParser):
@@ -51,7 +53,9 @@ def _parser(recipe: Path | None = None) -> _Parser:
     commands.add_subcommand("evaluate", _evaluate_parser(), help="measure a run")
     commands.add_subcommand("predict", _predict_parser(), help="predict a file of series")
     commands.add_subcommand("inspect", _inspect_parser(), help="draw the maps of a series")
-    commands.add_subcommand("recipes", _Parser(description="List the recipes there are."), help="list the recipes")
+    commands.add_subcommand(
+        "recipes", _Parser(description="List the recipes there are."), help="list the recipes"
+    )
     return parser
 
 
@@ -62,9 +66,13 @@ def _train_parser(recipe: Path | None) -> _Parser:
     )
     parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
     parser.add_class_arguments(Recipe)
-    parser.add_argument("--overwrite", type=bool, default=False, help="replace a run in the output folder")
+    parser.add_argument(
+        "--overwrite", type=bool, default=False, help="replace a run in the output folder"
+    )
     # A flag of this name must take jsonargparse's own spelling of it too, "--print_config=".
-    parser.add_argument("--print_config", nargs="?", const="", help="print the resolved recipe and stop")
+    parser.add_argument(
+        "--print_config", nargs="?", const="", help="print the resolved recipe and stop"
+    )
     return parser
 
 
@@ -83,16 +91,27 @@ def _evaluate_parser() -> _Parser:
 def _predict_parser() -> _Parser:
     parser = _run_parser("Predict every series of a file.")
     parser.add_argument("input", type=str, help="a .ts, .arff, .tsv or .npz file of series")
-    parser.add_argument("--output", type=str | None, default=None, help="a CSV file; default: print")
+    parser.add_argument(
+        "--output", type=str | None, default=None, help="a CSV file; default: print"
+    )
     return parser
 
 
 def _inspect_parser() -> _Parser:
     parser = _run_parser("Draw the chain of maps of one series: layer by layer, mean and per head.")
     parser.add_argument("--sample", type=int, default=0, help="number of the series, from 0")
-    parser.add_argument("--input", type=str | None, default=None, help="a file of series; default: the test part")
-    parser.add_argument("--show", choices=("probabilities", "map"), default="probabilities", help="after or before the softmax")
-    parser.add_argument("--output", type=str | None, default=None, help="default: maps-SAMPLE.png in the run folder")
+    parser.add_argument(
+        "--input", type=str | None, default=None, help="a file of series; default: the test part"
+    )
+    parser.add_argument(
+        "--show",
+        choices=("probabilities", "map"),
+        default="probabilities",
+        help="after or before the softmax",
+    )
+    parser.add_argument(
+        "--output", type=str | None, default=None, help="default: maps-SAMPLE.png in the run folder"
+    )
     return parser
 
 
@@ -111,7 +130,9 @@ def _train(options: Namespace) -> None:
 
     run = train(recipe, progress=True, overwrite=options.overwrite)
     seconds, parameters = run.metrics["train_seconds"], run.metrics["parameters"]
-    print(f"trained {parameters:,} parameters in {seconds:.0f} s; chose epoch {run.metrics['epoch']}")
+    print(
+        f"trained {parameters:,} parameters in {seconds:.0f} s; chose epoch {run.metrics['epoch']}"
+    )
     for part in ("validation", "test"):
         if run.metrics[part]:
             _print_metrics(part, run.metrics[part])
@@ -132,7 +153,9 @@ def _predict(options: Namespace) -> None:
     from evolving_attention.runs import Run
 
     if options.output and not Path(options.output).absolute().parent.is_dir():
-        raise InputError(f"there is no folder {Path(options.output).parent} to write {options.output} to.")
+        raise InputError(
+            f"there is no folder {Path(options.output).parent} to write {options.output} to."
+        )
     table = Run.load(options.run).predict(options.input)
     table.to_csv(options.output or sys.stdout, index_label="case")
     if options.output:

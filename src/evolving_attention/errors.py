@@ -4,7 +4,8 @@ __all__ = ["InputError"]
 
 
 class InputError(ValueError):
-    """A mistake in data, a file or a setting, told in one sentence: what is wrong, where, what would be right.
+    """A mistake in data, a file or a setting, told in one sentence.
 
-    The command line prints the sentence and exits with code 2.
+    It says what is wrong, where, and what would be right. The command line prints the sentence and
+    exits with code 2.
     """

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from aeon.base import BaseCollectionEstimator
 from aeon.classification.base import BaseClassifier
 from aeon.regression.base import BaseRegressor
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ _TRAINING_PARAMETERS = (
 )
 
 
-class _EADCTransformerEstimator:
+class _EADCTransformerEstimator(BaseCollectionEstimator):
     """What classifier and regressor share: an ensemble of networks, trained, asked and saved."""
 
     _kind: ClassVar[str]
@@ -85,10 +86,14 @@ class _EADCTransformerEstimator:
 
     def _task(self, processor: TimeSeriesProcessor | None = None) -> TimeSeriesTask:
         processing = ProcessingOptions(self.normalization, self.clip, self.longer_series)
-        return TimeSeriesTask(self._kind, processing, getattr(self, "class_weight", None), processor)
+        return TimeSeriesTask(
+            self._kind, processing, getattr(self, "class_weight", None), processor
+        )
 
     def _model_options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _MODEL_PARAMETERS} | (self.model_options or {})
+        return {name: getattr(self, name) for name in _MODEL_PARAMETERS} | (
+            self.model_options or {}
+        )
 
     def _logits(self, X: Collection) -> list[NDArray[np.float64]]:
         """Return each network's outputs (cases, labels)."""
@@ -98,7 +103,7 @@ class _EADCTransformerEstimator:
         ]
 
     def save(self, folder: str | Path) -> None:
-        """Save the fitted estimator, without pickle: JSON, and a checkpoint of safetensors a network.
+        """Save the fitted estimator, without pickle: JSON and safetensors.
 
         Parameters
         ----------
@@ -140,7 +145,10 @@ class _EADCTransformerEstimator:
             raise InputError(f"{folder} holds no saved estimator: estimator.json is missing.")
         state = json.loads((folder / "estimator.json").read_text())
         if state["estimator"] != cls.__name__:
-            raise InputError(f"{folder} holds a {state['estimator']}; load it with that class, not {cls.__name__}.")
+            raise InputError(
+                f"{folder} holds a {state['estimator']}; load it with that class, not "
+                f"{cls.__name__}."
+            )
         estimator = cls(**state["parameters"])
         estimator.metadata_ = state["metadata"]
         estimator.members_ = [
@@ -151,7 +159,9 @@ class _EADCTransformerEstimator:
         estimator.is_fitted = True
         return estimator
 
-    def _load_member(self, folder: Path, member: dict[str, Any]) -> tuple[TimeSeriesTask, TrainedNetwork]:
+    def _load_member(
+        self, folder: Path, member: dict[str, Any]
+    ) -> tuple[TimeSeriesTask, TrainedNetwork]:
         task = self._task(TimeSeriesProcessor.from_pretrained(folder))
         with quiet():
             model = task.model_class.from_pretrained(folder).eval()
@@ -176,14 +186,16 @@ class _EADCTransformerEstimator:
 def _to_json(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    raise InputError(f"{value!r} cannot be saved as JSON; use plain numbers, strings, lists and dicts.")
+    raise InputError(
+        f"{value!r} cannot be saved as JSON; use plain numbers, strings, lists and dicts."
+    )
 
 
 class EADCTransformerClassifier(_EADCTransformerEstimator, BaseClassifier):
     """Time-series classifier: EA-DC-Transformer, dilated convolutions beside evolving attention.
 
-    Takes multivariate series of unequal lengths with missing values. A part of the training data chooses the
-    epoch. The device is a GPU where there is one.
+    Takes multivariate series of unequal lengths with missing values. A part of the training data
+    chooses the epoch. The device is a GPU where there is one.
 
     Parameters
     ----------
@@ -363,8 +375,8 @@ class EADCTransformerClassifier(_EADCTransformerEstimator, BaseClassifier):
 class EADCTransformerRegressor(_EADCTransformerEstimator, BaseRegressor):
     """Time-series regressor: EA-DC-Transformer, dilated convolutions beside evolving attention.
 
-    Takes multivariate series of unequal lengths with missing values. A part of the training data chooses the
-    epoch. The device is a GPU where there is one.
+    Takes multivariate series of unequal lengths with missing values. A part of the training data
+    chooses the epoch. The device is a GPU where there is one.
 
     Parameters
     ----------

@@ -30,10 +30,11 @@ class DataOptions:
     Attributes
     ----------
     train : str
-        A name of aeon's archives (``JapaneseVowels``), a folder with ``NAME_TRAIN.ts`` and ``NAME_TEST.ts``, or a
-        file: ``.ts``, ``.arff``, ``.tsv`` or ``.npz``.
+        A name of aeon's archives (``JapaneseVowels``), a folder with ``NAME_TRAIN.ts`` and
+        ``NAME_TEST.ts``, or a file: ``.ts``, ``.arff``, ``.tsv`` or ``.npz``.
     test : str or None
-        The test file. None: found beside the training file (``_TRAIN`` becomes ``_TEST``; an ``.npz`` holds both).
+        The test file. None: found beside the training file (``_TRAIN`` becomes ``_TEST``; an
+        ``.npz`` holds both).
     layout : {"channels_first", "steps_first"}
         Layout of arrays in ``.npz`` files: (cases, channels, steps) or (cases, steps, channels).
     archive : str or None
@@ -53,11 +54,11 @@ class ProcessingOptions:
     Attributes
     ----------
     normalization : {"robust", "standard", "series", "none"}
-        Per channel: median and interquartile range, or mean and standard deviation, of the training part; mean
-        and standard deviation of each series itself; or as it is.
+        Per channel: median and interquartile range, or mean and standard deviation, of the
+        training part; mean and standard deviation of each series itself; or as it is.
     clip : float or None
-        Normalised values beyond this many deviations grow logarithmically only, so that heavy tails cannot
-        destabilise training. None: no clipping.
+        Normalised values beyond this many deviations grow logarithmically only, so that heavy
+        tails cannot destabilise training. None: no clipping.
     longer_series : {"keep", "resample", "truncate", "error"}
         What to do at prediction with series longer than any in training.
     """
@@ -88,7 +89,8 @@ class TrainingOptions:
     gradient_clip : float
         Largest norm of the gradient; 0: no clipping.
     validation : float
-        Share of the training part held out, stratified by class, to choose the epoch; 0: a fixed budget.
+        Share of the training part held out, stratified by class, to choose the epoch; 0: a fixed
+        budget.
     patience : int or None
         Epochs without improvement after which training stops. None: never.
     select_by : {"loss", "metric"}
@@ -158,9 +160,12 @@ def _recipe_folder() -> Path:
 
 
 def bundled_recipes() -> dict[str, Path]:
-    """Return the recipes that come with the package, by name such as ``time_series/japanese_vowels``."""
+    """Return the package's recipes by name, such as ``time_series/japanese_vowels``."""
     folder = _recipe_folder()
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*.yaml"))
+    }
 
 
 def recipe_path(name: str) -> Path:
@@ -170,7 +175,9 @@ def recipe_path(name: str) -> Path:
     recipes = bundled_recipes()
     if (short := path.with_suffix("").as_posix().removeprefix("recipes/")) in recipes:
         return recipes[short]
-    raise InputError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipes)}.")
+    raise InputError(
+        f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipes)}."
+    )
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -1,7 +1,8 @@
 """Run folders: train a recipe into one, load it, evaluate it, predict with it.
 
-A run folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors``, ``preprocessor_config.json``) with
-``recipe.yaml`` as resolved, ``metrics.json`` and a model card, ``README.md``.
+A run folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors``,
+``preprocessor_config.json``) with ``recipe.yaml`` as resolved, ``metrics.json`` and a model card,
+``README.md``.
 """
 
 import json
@@ -57,9 +58,17 @@ class Run:
     def load(cls, folder: str | Path) -> "Run":
         """Load a run folder; raise :class:`InputError` where it is none or something is missing."""
         folder = Path(folder)
-        needed = ("config.json", "model.safetensors", "preprocessor_config.json", "recipe.yaml", "metrics.json")
+        needed = (
+            "config.json",
+            "model.safetensors",
+            "preprocessor_config.json",
+            "recipe.yaml",
+            "metrics.json",
+        )
         if missing := [name for name in needed if not (folder / name).is_file()]:
-            raise InputError(f"{folder} is not a complete run folder: {', '.join(missing)} is missing.")
+            raise InputError(
+                f"{folder} is not a complete run folder: {', '.join(missing)} is missing."
+            )
         recipe = read_recipe(folder / "recipe.yaml")
         processor = TimeSeriesProcessor.from_pretrained(folder)
         task = TimeSeriesTask(recipe.task, recipe.processing, recipe.class_weight, processor)
@@ -82,17 +91,27 @@ class Run:
 
     def evaluate(self, path: str | Path | None = None) -> dict[str, float]:
         """Measure the network on a labelled file, or on the recipe's test part."""
-        labelled = self.data()[1] if path is None else load_file(Path(path), self.recipe.data.layout, "test")
+        labelled = (
+            self.data()[1]
+            if path is None
+            else load_file(Path(path), self.recipe.data.layout, "test")
+        )
         if labelled is None or labelled.targets is None:
-            raise InputError(f"{path or self.recipe.data.train} has no labelled test part to evaluate on.")
+            raise InputError(
+                f"{path or self.recipe.data.train} has no labelled test part to evaluate on."
+            )
         return self.task.measure(self._logits(labelled), labelled.targets)
 
     def predict(self, path: str | Path) -> pd.DataFrame:
-        """Predict every series of a file: a row each, with probabilities of the classes or the targets."""
+        """Predict every series of a file: a row each, with the probabilities of the classes."""
         logits = self._logits(load_file(Path(path), self.recipe.data.layout, "test"))
         predicted = self.task.processor.decode(logits)
         if self.task.kind == "regression":
-            return pd.DataFrame({"prediction": predicted}) if predicted.ndim == 1 else pd.DataFrame(predicted)
+            return (
+                pd.DataFrame({"prediction": predicted})
+                if predicted.ndim == 1
+                else pd.DataFrame(predicted)
+            )
         names = [f"probability_{label}" for label in self.task.processor.classes]
         table = pd.DataFrame(softmax(logits.astype(np.float64), axis=1), columns=names)
         table.insert(0, "prediction", predicted)
@@ -134,7 +153,9 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
     """
     folder = Path(recipe.output)
     if (folder / "config.json").exists() and not overwrite:
-        raise InputError(f"{folder} already holds a run: choose another output, or say --overwrite true.")
+        raise InputError(
+            f"{folder} already holds a run: choose another output, or say --overwrite true."
+        )
     check_options(recipe.training)
     check_model_options(recipe.model)
     training, test = load_splits(
@@ -186,7 +207,9 @@ def _model_card(run: Run) -> str:
         if (figures := run.metrics[part])
     ]
     config = run.model.config
-    evolution = "no evolution (the twin)" if config.is_twin else f"alpha {config.alpha}, beta {config.beta}"
+    evolution = (
+        "no evolution (the twin)" if config.is_twin else f"alpha {config.alpha}, beta {config.beta}"
+    )
     return "\n".join(
         [
             "---",
@@ -196,7 +219,8 @@ def _model_card(run: Run) -> str:
             f"# EA-DC-Transformer, {run.recipe.task} of {run.recipe.data.train}",
             "",
             f"{run.metrics['parameters']:,} parameters, {evolution}; epoch {run.metrics['epoch']}, "
-            f"seed {run.recipe.seed}, trained in {run.metrics['train_seconds']} s. `recipe.yaml` holds every setting.",
+            f"seed {run.recipe.seed}, trained in {run.metrics['train_seconds']} s. `recipe.yaml` "
+            "holds every setting.",
             "",
             *(["| part | |", "| --- | --- |", *rows, ""] if rows else []),
             "```python",

@@ -109,8 +109,9 @@ def train_network(
 ) -> TrainedNetwork:
     """Train a network on a task's data.
 
-    A part of the data is held out to choose the epoch, as ``options`` say; with ``options.refit`` a second
-    network is then trained on all of it for that many epochs. Ctrl-C keeps the best weights so far.
+    A part of the data is held out to choose the epoch, as ``options`` say; with ``options.refit``
+    a second network is then trained on all of it for that many epochs. Ctrl-C keeps the best
+    weights so far.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ def train_network(
     options : TrainingOptions
         How to train.
     seed : int
-        Of initialisation, data order, split and dropout. The global random states are left as they were.
+        Of initialisation, data order, split and dropout. The global random states are left as they
+        were.
     progress : bool
         Whether to show a progress bar.
     """
@@ -131,12 +133,16 @@ def train_network(
     started = time.perf_counter()
     with seeded(seed):
         train, validation = task.split(data, options.validation, seed)
-        network = _fit(task, task.build_model(model_options), train, validation, options, seed, progress)
+        network = _fit(
+            task, task.build_model(model_options), train, validation, options, seed, progress
+        )
     if options.refit and validation is not None and not network.interrupted:
         with seeded(seed):
             everything, _ = task.split(data, 0.0, seed)
             model = task.build_model(model_options)
-            refitted = _fit(task, model, everything, None, options, seed, progress, stop_after=network.epoch)
+            refitted = _fit(
+                task, model, everything, None, options, seed, progress, stop_after=network.epoch
+            )
         refitted.history = network.history + refitted.history
         network = refitted
     network.seconds = time.perf_counter() - started
@@ -225,7 +231,9 @@ def _trainer(
         per_device_eval_batch_size=2 * options.batch_size,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
-        lr_scheduler_type="constant_with_warmup" if options.schedule == "constant" else options.schedule,
+        lr_scheduler_type="constant_with_warmup"
+        if options.schedule == "constant"
+        else options.schedule,
         warmup_steps=round(options.warmup * steps * options.epochs),
         max_grad_norm=options.gradient_clip,
         bf16=options.precision == "bfloat16",

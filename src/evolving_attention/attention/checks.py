@@ -1,4 +1,4 @@
-"""Checks of the arguments of :func:`evolving_attention.attention.evolving_attention`: one sentence an error."""
+"""Checks of what the attention function is given: one sentence an error."""
 
 from collections.abc import Iterable
 
@@ -27,16 +27,24 @@ def check_arguments(
     beta: float | Tensor,
     dropout: float,
 ) -> None:
-    """Check shapes, types, devices and ranges; raise ``ValueError`` or ``TypeError`` in one sentence."""
+    """Check shapes, types, devices and ranges; raise ``ValueError`` or ``TypeError``."""
     map_shape = _check_query_key_value(query_BHNE, key_BHME, value_BHMV)
     _check_same_device_and_dtype(
         query_BHNE,
-        {"key": key_BHME, "value": value_BHMV, "previous_map": previous_map, "weight": weight, "bias": bias},
+        {
+            "key": key_BHME,
+            "value": value_BHMV,
+            "previous_map": previous_map,
+            "weight": weight,
+            "bias": bias,
+        },
     )
     if previous_map is not None and previous_map.shape != map_shape:
         raise ValueError(
-            f"previous_map must have the shape [B, H, N, M] = {_show(map_shape)} of this layer's map, got "
-            f"{_show(previous_map.shape)}; where the map's size changes, the chain starts again with None."
+            f"previous_map must have the shape [B, H, N, M] = {_show(map_shape)} of this layer's "
+            "map, got "
+            f"{_show(previous_map.shape)}; where the map's size changes, the chain starts again "
+            "with None."
         )
     _check_convolution(map_shape[1], weight, bias)
     if mask is not None and mask.dtype is not torch.bool:
@@ -54,14 +62,17 @@ def check_arguments(
 def _check_query_key_value(query_BHNE: Tensor, key_BHME: Tensor, value_BHMV: Tensor) -> torch.Size:
     for name, tensor in (("query", query_BHNE), ("key", key_BHME), ("value", value_BHMV)):
         if tensor.dim() != 4:
-            raise ValueError(f"{name} must have 4 dimensions [B, H, length, width], got {_show(tensor.shape)}.")
+            raise ValueError(
+                f"{name} must have 4 dimensions [B, H, length, width], got {_show(tensor.shape)}."
+            )
         if not tensor.is_floating_point():
             raise TypeError(f"{name} must be floating point, got {tensor.dtype}.")
     B, H, N, E = query_BHNE.shape
     M = key_BHME.shape[2]
     if key_BHME.shape != (B, H, M, E):
         raise ValueError(
-            f"key must have the batch, heads and width of query, {_show((B, H, 'M', E))}, got {_show(key_BHME.shape)}."
+            f"key must have the batch, heads and width of query, {_show((B, H, 'M', E))}, got "
+            f"{_show(key_BHME.shape)}."
         )
     if value_BHMV.shape[:3] != (B, H, M):
         raise ValueError(
@@ -77,9 +88,15 @@ def _check_same_device_and_dtype(query_BHNE: Tensor, others: dict[str, Tensor | 
         if tensor is None:
             continue
         if tensor.device != query_BHNE.device:
-            raise ValueError(f"{name} is on {tensor.device} but query on {query_BHNE.device}; move them together.")
+            raise ValueError(
+                f"{name} is on {tensor.device} but query on {query_BHNE.device}; move them "
+                "together."
+            )
         if not autocast and tensor.dtype != query_BHNE.dtype:
-            raise TypeError(f"{name} is {tensor.dtype} but query {query_BHNE.dtype}; cast them, or use autocast.")
+            raise TypeError(
+                f"{name} is {tensor.dtype} but query {query_BHNE.dtype}; cast them, or use "
+                "autocast."
+            )
 
 
 def _check_convolution(num_heads: int, weight: Tensor | None, bias: Tensor | None) -> None:
@@ -90,7 +107,8 @@ def _check_convolution(num_heads: int, weight: Tensor | None, bias: Tensor | Non
     size = weight.shape[-1] if weight.dim() == 4 else 0
     if weight.shape != (num_heads, num_heads, size, size) or size % 2 == 0:
         raise ValueError(
-            f"weight must have the shape [H, H, K, K] with H = {num_heads} and K odd, got {_show(weight.shape)}."
+            f"weight must have the shape [H, H, K, K] with H = {num_heads} and K odd, got "
+            f"{_show(weight.shape)}."
         )
     if bias is not None and bias.shape != (num_heads,):
         raise ValueError(f"bias must have the shape [H] = [{num_heads}], got {_show(bias.shape)}.")
@@ -101,13 +119,18 @@ def _check_broadcast(name: str, tensor: Tensor | None, map_shape: torch.Size) ->
         return
     trailing = zip(reversed(tensor.shape), reversed(map_shape), strict=False)
     if tensor.dim() > 4 or any(size not in (1, wanted) for size, wanted in trailing):
-        raise ValueError(f"{name} must broadcast to [B, H, N, M] = {_show(map_shape)}, got {_show(tensor.shape)}.")
+        raise ValueError(
+            f"{name} must broadcast to [B, H, N, M] = {_show(map_shape)}, got "
+            f"{_show(tensor.shape)}."
+        )
 
 
 def _check_share(name: str, share: float | Tensor) -> None:
     if isinstance(share, Tensor):
         if share.dim() != 0:
-            raise ValueError(f"{name} must be a float or a 0-dim tensor, got the shape {_show(share.shape)}.")
+            raise ValueError(
+                f"{name} must be a float or a 0-dim tensor, got the shape {_show(share.shape)}."
+            )
     elif not 0 <= share <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {share}.")
 

@@ -1,11 +1,12 @@
 """Evolving attention: the one function, its specification, and the choice of a backend.
 
-Shape letters, used as suffixes of tensor names: B batch, H heads, N queries, M keys, E head width of
-queries and keys, V head width of values, K kernel size.
+Shape letters, used as suffixes of tensor names: B batch, H heads, N queries, M keys, E head width
+of queries and keys, V head width of values, K kernel size.
 
-A *map* is one layer's attention logits before the softmax, ``[B, H, N, M]``; *probabilities* come after it.
-Source: Wang et al., "Evolving Attention with Residual Convolutions" (ICML 2021) and "Convolution-enhanced
-Evolving Attention Networks" (TPAMI 2023). The papers' alpha and beta are kept under their names.
+A *map* is one layer's attention logits before the softmax, ``[B, H, N, M]``; *probabilities* come
+after it. Source: Wang et al., "Evolving Attention with Residual Convolutions" (ICML 2021) and
+"Convolution-enhanced Evolving Attention Networks" (TPAMI 2023). The papers' alpha and beta are
+kept under their names.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,14 @@ from torch import Tensor
 
 from evolving_attention.attention.checks import check_arguments, check_choice
 
-__all__ = ["ACTIVATIONS", "BACKENDS", "WINDOWS", "evolve_map", "evolving_attention", "probabilities"]
+__all__ = [
+    "ACTIVATIONS",
+    "BACKENDS",
+    "WINDOWS",
+    "evolve_map",
+    "evolving_attention",
+    "probabilities",
+]
 
 #: Names of the activations a map may pass after its convolution.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -40,7 +48,7 @@ def _pad_cross(kernel_size: int) -> tuple[int, int, int, int]:
     return half, half, kernel_size - 1, 0
 
 
-#: Windows a convolution may read, as zero padding (left, right, top, bottom) of the map for a kernel size.
+#: Windows a convolution may read: zero padding (left, right, top, bottom) for a kernel size.
 WINDOWS: dict[str, Callable[[int], tuple[int, int, int, int]]] = {
     "bidirectional": _pad_bidirectional,  # rows i-1..i+1, columns j-1..j+1
     "causal": _pad_causal,  # rows i-2..i, columns j-2..j
@@ -75,8 +83,9 @@ def evolving_attention(
         map   = beta * act(conv2d(mixed)) + (1 - beta) * mixed
         out   = softmax(map) @ value
 
-    The convolution sees the map as an image whose channels are the heads. ``alpha = beta = 0`` is plain
-    attention; ``beta = 0`` a residual between maps; ``alpha = 0`` a convolution within the layer.
+    The convolution sees the map as an image whose channels are the heads. ``alpha = beta = 0`` is
+    plain attention; ``beta = 0`` a residual between maps; ``alpha = 0`` a convolution within the
+    layer.
 
     Parameters
     ----------
@@ -95,8 +104,8 @@ def evolving_attention(
     window : {"bidirectional", "causal", "cross"}
         Which neighbours the convolution reads. It does not mask: pass a causal ``mask`` too.
     mask : bool Tensor broadcastable to [B, H, N, M], optional
-        True where a query may attend to a key. Elsewhere the map is 0, wherever a convolution reads it or
-        it is handed on; minus infinity exists only inside the softmax.
+        True where a query may attend to a key. Elsewhere the map is 0, wherever a convolution
+        reads it or it is handed on; minus infinity exists only inside the softmax.
     map_bias : Tensor broadcastable to [B, H, N, M], optional
         Added to the scaled logits (relative positions).
     scale : float, optional
@@ -118,7 +127,8 @@ def evolving_attention(
     Raises
     ------
     ValueError, TypeError
-        An argument has a wrong shape, type, device or value; the message says which and what would be right.
+        An argument has a wrong shape, type, device or value; the message says which and what would
+        be right.
 
     Examples
     --------
@@ -126,7 +136,9 @@ def evolving_attention(
     >>> query = key = value = torch.randn(2, 4, 5, 8)
     >>> _, first_map = evolving_attention(query, key, value)
     >>> weight = torch.randn(4, 4, 3, 3)
-    >>> output, second_map = evolving_attention(query, key, value, first_map, weight, alpha=0.5, beta=0.5)
+    >>> output, second_map = evolving_attention(
+    ...     query, key, value, first_map, weight, alpha=0.5, beta=0.5
+    ... )
     >>> output.shape, second_map.shape
     (torch.Size([2, 4, 5, 8]), torch.Size([2, 4, 5, 5]))
     """
@@ -134,7 +146,17 @@ def evolving_attention(
     check_choice("window", window, WINDOWS)
     check_choice("backend", backend, ("auto", *BACKENDS))
     check_arguments(
-        query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias, mask, map_bias, alpha, beta, dropout
+        query_BHNE,
+        key_BHME,
+        value_BHMV,
+        previous_map,
+        weight,
+        bias,
+        mask,
+        map_bias,
+        alpha,
+        beta,
+        dropout,
     )
     return BACKENDS["reference" if backend == "auto" else backend](
         query_BHNE,
@@ -208,7 +230,8 @@ def evolve_map(
 ) -> Tensor:
     """Make a layer's map from its own logits and the map of the layer before.
 
-    The middle of :func:`evolving_attention`, which explains the arguments; they are not checked again here.
+    The middle of :func:`evolving_attention`, which explains the arguments; they are not checked
+    again here.
 
     Returns
     -------
@@ -229,8 +252,8 @@ def evolve_map(
 def probabilities(map_BHNM: Tensor, mask: Tensor | None = None) -> Tensor:
     """Turn a map into attention probabilities, exactly 0 where masked.
 
-    A row with nothing to attend to is all 0, with finite gradients. The softmax is taken in float32 for
-    half-precision maps.
+    A row with nothing to attend to is all 0, with finite gradients. The softmax is taken in
+    float32 for half-precision maps.
 
     Returns
     -------
@@ -240,7 +263,8 @@ def probabilities(map_BHNM: Tensor, mask: Tensor | None = None) -> Tensor:
     dtype = torch.promote_types(map_BHNM.dtype, torch.float32)
     if mask is None:
         return map_BHNM.softmax(-1, dtype=dtype)
-    # A row of minus infinities would make NaN, also in the gradient: leave such rows finite, then zero them.
+    # A row of minus infinities would make NaN, also in the gradient: leave such rows finite, then
+    # zero them.
     attendable_BHN1 = mask.any(-1, keepdim=True)
     finite_BHNM = map_BHNM.masked_fill(~mask & attendable_BHN1, float("-inf"))
     return finite_BHNM.softmax(-1, dtype=dtype).masked_fill(~mask, 0.0)

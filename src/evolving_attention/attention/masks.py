@@ -29,8 +29,12 @@ def padding_mask(query_mask_BN: Tensor, key_mask_BM: Tensor | None = None) -> Te
     return query_mask_BN.bool()[:, None, :, None] & key_mask_BM.bool()[:, None, None, :]
 
 
-def causal_mask(num_queries: int, num_keys: int | None = None, device: torch.device | None = None) -> Tensor:
-    """Let a query attend to keys up to its own position; the last query and the last key are aligned.
+def causal_mask(
+    num_queries: int, num_keys: int | None = None, device: torch.device | None = None
+) -> Tensor:
+    """Let a query attend to keys up to its own position.
+
+    With fewer queries than keys, the last of both are aligned.
 
     Returns
     -------

@@ -1,7 +1,8 @@
-"""Modules of evolving attention: the mechanism with its parameters, and multi-head self- and cross-attention.
+"""Modules: the mechanism with its parameters, and multi-head self- and cross-attention.
 
-Shape letters: B batch, H heads, N queries, M keys, E head width of queries and keys, V head width of values,
-D model width. Every module takes the previous map and returns its own: a chain is visible where it is used.
+Shape letters: B batch, H heads, N queries, M keys, E head width of queries and keys, V head width
+of values, D model width. Every module takes the previous map and returns its own: a chain is
+visible where it is used.
 """
 
 import torch
@@ -14,16 +15,16 @@ __all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttenti
 
 
 class EvolvingAttention(nn.Module):
-    """:func:`evolving_attention` with its parameters: the convolution, and alpha and beta when learned.
+    """:func:`evolving_attention` with its parameters: the convolution, and learned mixing.
 
-    With ``alpha = beta = 0`` and fixed mixing there are no parameters and no evolution: the twin, and also the
-    first layer of a chain.
+    With ``alpha = beta = 0`` and fixed mixing there are no parameters and no evolution: the twin,
+    and also the first layer of a chain.
 
     Parameters
     ----------
     num_heads : int
-        H, the channels of the convolution; ``K^2 H^2 + H`` parameters. Without an activation there is no bias:
-        it would add a constant to a row, which the softmax cannot see.
+        H, the channels of the convolution; ``K^2 H^2 + H`` parameters. Without an activation there
+        is no bias: it would add a constant to a row, which the softmax cannot see.
     alpha, beta : float in [0, 1]
         Share of the previous map and of the convolved map.
     kernel_size : int, odd
@@ -35,11 +36,12 @@ class EvolvingAttention(nn.Module):
     learned_mixing : bool
         Learn alpha and beta, one each a layer, starting from the values given.
     initialization : {"random", "identity"}
-        ``"random"``: as the papers. ``"identity"``: the layer computes exactly what its twin computes until the
-        first update, and every new parameter receives a gradient from the first step on. The kernel starts as a
-        delta at the window's centre, which needs ``activation="identity"``; alpha is learned from 0, which
-        needs ``learned_mixing=True`` (or no residual at all, ``alpha=0``); beta stays fixed, as it is only the
-        kernel's scale when there is no activation.
+        ``"random"``: as the papers. ``"identity"``: the layer computes exactly what its twin
+        computes until the first update, and every new parameter receives a gradient from the first
+        step on. The kernel starts as a delta at the window's centre, which needs
+        ``activation="identity"``; alpha is learned from 0, which needs ``learned_mixing=True`` (or
+        no residual at all, ``alpha=0``); beta stays fixed, as it is only the kernel's scale when
+        there is no activation.
     dropout : float in [0, 1]
         Dropout of the probabilities.
     backend : str
@@ -81,7 +83,9 @@ class EvolvingAttention(nn.Module):
         #: Holds kernel and bias; the backend applies them.
         self.convolution: nn.Conv2d | None = None
         if beta > 0 or learned_mixing:
-            self.convolution = nn.Conv2d(num_heads, num_heads, kernel_size, bias=activation != "identity")
+            self.convolution = nn.Conv2d(
+                num_heads, num_heads, kernel_size, bias=activation != "identity"
+            )
         self.reset_parameters()
 
     @torch.no_grad()
@@ -132,12 +136,19 @@ class EvolvingAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """Show what distinguishes one evolution from another."""
-        shares = [share if isinstance(share, float) else "learned" for share in (self.alpha, self.beta)]
-        return f"alpha={shares[0]}, beta={shares[1]}, activation={self.activation!r}, window={self.window!r}"
+        alpha, beta = (
+            share if isinstance(share, float) else "learned" for share in (self.alpha, self.beta)
+        )
+        return f"{alpha=}, {beta=}, activation={self.activation!r}, window={self.window!r}"
 
 
 def check_evolution(
-    alpha: float, beta: float, kernel_size: int, activation: str, learned_mixing: bool, initialization: str
+    alpha: float,
+    beta: float,
+    kernel_size: int,
+    activation: str,
+    learned_mixing: bool,
+    initialization: str,
 ) -> None:
     """Raise ``ValueError``, in one sentence, unless these options make an evolution."""
     check_choice("activation", activation, ACTIVATIONS)
@@ -151,7 +162,8 @@ def check_evolution(
         return
     if activation != "identity":
         raise ValueError(
-            f"initialization='identity' needs activation='identity': {activation!r} changes a map whatever the kernel."
+            f"initialization='identity' needs activation='identity': {activation!r} changes a "
+            "map whatever the kernel."
         )
     if alpha > 0 and not learned_mixing:
         raise ValueError(
@@ -159,11 +171,13 @@ def check_evolution(
             "set learned_mixing=True, and alpha is learned from 0, or alpha=0."
         )
     if learned_mixing and beta == 0:
-        raise ValueError("initialization='identity' needs beta above 0: with 0 no gradient reaches the kernel.")
+        raise ValueError(
+            "initialization='identity' needs beta above 0: with 0 no gradient reaches the kernel."
+        )
 
 
 class _MultiHeadAttention(nn.Module):
-    """What self- and cross-attention share: heads, relative positions, the evolving step, the output."""
+    """What self- and cross-attention share: heads, the evolving step, the output."""
 
     def __init__(
         self,
@@ -177,7 +191,9 @@ class _MultiHeadAttention(nn.Module):
         super().__init__()
         for name, size in (("key_size", key_size), ("value_size", value_size)):
             if size < num_heads or size % num_heads:
-                raise ValueError(f"{name} must be a positive multiple of the {num_heads} heads, got {size}.")
+                raise ValueError(
+                    f"{name} must be a positive multiple of the {num_heads} heads, got {size}."
+                )
         self.num_heads, self.key_size, self.value_size = num_heads, key_size, value_size
         self.evolution = EvolvingAttention(num_heads) if evolution is None else evolution
         self.relative_position = relative_position
@@ -192,7 +208,8 @@ class _MultiHeadAttention(nn.Module):
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         query_BHNE, key_BHME, value_BHMV = (
-            states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for states in (query_BND, key_BMD, value_BMD)
+            states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for states in (query_BND, key_BMD, value_BMD)
         )
         query_BHNE = query_BHNE * query_BHNE.shape[-1] ** -0.5
         map_bias = None if self.relative_position is None else self.relative_position(query_BHNE)
@@ -214,7 +231,8 @@ class MultiHeadSelfAttention(_MultiHeadAttention):
     key_size, value_size : int, optional
         Widths of queries and keys, and of values, over all heads: multiples of H. Default: D.
     output_size : int, optional
-        Width of the output projection. ``None``: no projection, the output has ``value_size`` channels.
+        Width of the output projection. ``None``: no projection, the output has ``value_size``
+        channels.
     evolution : EvolvingAttention, optional
         The evolving step. Default: plain attention.
     relative_position : Module, optional
@@ -287,5 +305,7 @@ class MultiHeadCrossAttention(_MultiHeadAttention):
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the output ``[B, N, output_size]`` and this layer's map ``[B, H, N, M]``."""
-        key_BMD, value_BMD = self.key_value(memory_BMD).split((self.key_size, self.value_size), dim=-1)
+        key_BMD, value_BMD = self.key_value(memory_BMD).split(
+            (self.key_size, self.value_size), dim=-1
+        )
         return self._attend(self.query(hidden_BND), key_BMD, value_BMD, previous_map, mask)

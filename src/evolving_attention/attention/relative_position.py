@@ -1,11 +1,12 @@
 """Learned relative-position logits in one and two dimensions, with O(length) parameters.
 
-Shape letters: B batch, H heads, N positions (queries and keys alike), E head width, R = 2N - 1 distances.
+Shape letters: B batch, H heads, N positions (queries and keys alike), E head width, R = 2N - 1
+distances.
 
-The logit of query i and key j gains ``query_i . r_(j - i)`` with one learned vector r a distance, shared by the
-heads (Shaw et al. 2018; two dimensions as in attention-augmented convolution, Bello et al. 2019). All
-distances are scored at once, ``[B, H, N, R]``, and read off at the right places by strides: no table of
-N x N indices or vectors.
+The logit of query i and key j gains ``query_i . r_(j - i)`` with one learned vector r a distance,
+shared by the heads (Shaw et al. 2018; two dimensions as in attention-augmented convolution, Bello
+et al. 2019). All distances are scored at once, ``[B, H, N, R]``, and read off at the right places
+by strides: no table of N x N indices or vectors.
 """
 
 import torch
@@ -32,14 +33,17 @@ class _DistanceTable(nn.Module):
     def forward(self, query: Tensor) -> Tensor:
         """Score queries ``[..., N, E]`` against the distances to N keys: ``[..., N, N]``."""
         length, farthest = query.shape[-2], self.max_length - 1
-        distance_R = torch.arange(1 - length, length, device=query.device).clamp(-farthest, farthest)
+        distance_R = torch.arange(1 - length, length, device=query.device).clamp(
+            -farthest, farthest
+        )
         return _distances_to_keys(query @ self.weight[distance_R + farthest].to(query.dtype).T)
 
 
 def _distances_to_keys(logits_NR: Tensor) -> Tensor:
-    """Turn scores by distance, ``[..., N, 2N - 1]``, into scores by key, ``[..., N, N]``: a view, no copy.
+    """Turn scores by distance ``[..., N, 2N - 1]`` into scores by key ``[..., N, N]``, a view.
 
-    Entry (i, j) is at column j - i + N - 1, that is at i * (2N - 2) + j + N - 1 of the flattened image.
+    Entry (i, j) is at column j - i + N - 1, that is at i * (2N - 2) + j + N - 1 of the flattened
+    image.
     """
     length = logits_NR.shape[-2]
     if length == 1:
@@ -89,9 +93,12 @@ class RelativePositionLogits2d(nn.Module):
         """Return the logits ``[B, H, N, N]``, N = height * width."""
         if query_BHNE.shape[-2] != height * width:
             raise ValueError(
-                f"{query_BHNE.shape[-2]} queries do not fill an image of {height} x {width} = {height * width}."
+                f"{query_BHNE.shape[-2]} queries do not fill an image of {height} x {width} = "
+                f"{height * width}."
             )
         query_BHYXE = query_BHNE.unflatten(-2, (height, width))
         horizontal_BHYX1X = self.horizontal(query_BHYXE).unsqueeze(-2)
-        vertical_BHYXY1 = self.vertical(query_BHYXE.transpose(-3, -2)).transpose(-3, -2).unsqueeze(-1)
+        vertical_BHYXY1 = (
+            self.vertical(query_BHYXE.transpose(-3, -2)).transpose(-3, -2).unsqueeze(-1)
+        )
         return (vertical_BHYXY1 + horizontal_BHYX1X).flatten(-2).flatten(-3, -2)

@@ -35,7 +35,7 @@ class Chain:
     """
 
     title: str
-    series: NDArray[np.float64]
+    series: NDArray[np.floating]
     maps: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     patch_size: int
@@ -58,13 +58,17 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
     if data is None:
         raise InputError(f"{run.recipe.data.train} has no test part; say --input FILE.")
     if not 0 <= sample < len(data.series):
-        raise InputError(f"there is no series {sample}; they are numbered from 0 to {len(data.series) - 1}.")
+        raise InputError(
+            f"there is no series {sample}; they are numbered from 0 to {len(data.series) - 1}."
+        )
     series = data.series[sample]
     inputs = collate([{"input_values": run.task.processor([series])[0]}])
     inputs = {name: tensor.to(run.model.device) for name, tensor in inputs.items()}
     output = run.model(**inputs, output_maps=True, output_attentions=True)
     if not output.maps:
-        raise InputError(f"{run.folder} has no attention to look at: its key_ratio and value_ratio are 0.")
+        raise InputError(
+            f"{run.folder} has no attention to look at: its key_ratio and value_ratio are 0."
+        )
     predicted = run.task.processor.decode(output.logits.float().cpu().numpy())[0]
     target = "" if data.targets is None else f", target {data.targets[sample]}"
     return Chain(

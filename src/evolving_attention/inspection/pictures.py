@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -12,15 +13,15 @@ __all__ = ["draw_chain"]
 
 
 def draw_chain(chain: Chain, *, show: str = "probabilities") -> Figure:
-    """Draw a chain of maps: a column a layer, first to last; the mean over heads on top, then each head.
+    """Draw a chain of maps: a column a layer; the mean over heads on top, then each head.
 
     Parameters
     ----------
     chain : Chain
         See :func:`~evolving_attention.inspection.maps.chain_of_maps`.
     show : {"probabilities", "map"}
-        After the softmax, or before it. Probabilities are scaled by their largest value in each picture, maps
-        around zero.
+        After the softmax, or before it. The layers of a row share one scale: for probabilities the
+        square root, so that faint ones are seen; for maps around zero.
 
     Returns
     -------
@@ -28,21 +29,33 @@ def draw_chain(chain: Chain, *, show: str = "probabilities") -> Figure:
         ``figure.savefig(path)`` writes it.
     """
     layers = chain.probabilities if show == "probabilities" else chain.maps
-    num_layers, num_heads = layers.shape[:2]
-    figure = Figure(figsize=(1.35 * num_layers + 1.1, 1.35 * (num_heads + 1) + 2.2), layout="constrained")
+    images = np.concatenate([layers.mean(1, keepdims=True), layers], axis=1)
+    num_layers, num_rows = images.shape[:2]
+    figure = Figure(figsize=(1.35 * num_layers + 1.1, 1.35 * num_rows + 2.2), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{chain.title}   [{show}]", fontsize=11)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.4, 1.35 * (num_heads + 1)))
-    _draw_series(top.subplots(), chain)
-    grid = bottom.subplots(num_heads + 1, num_layers, squeeze=False)
-    for layer, column in enumerate(grid.T):
-        column[0].set_title(f"layer {layer + 1}", fontsize=9)
-        for axes, image in zip(column, [layers[layer].mean(0), *layers[layer]], strict=True):
-            _draw_image(axes, image, show)
-    for axes, label in zip(grid[:, 0], ["mean", *(f"head {head + 1}" for head in range(num_heads))], strict=True):
-        axes.set_ylabel(label, fontsize=9)
+    parts = np.ravel(figure.subfigures(2, 1, height_ratios=(1.4, 1.35 * num_rows)))
+    _draw_series(parts[0].subplots(), chain)
+    grid = parts[1].subplots(num_rows, num_layers, squeeze=False)
+    labels = ["mean", *(f"head {head}" for head in range(1, num_rows))]
+    for row, (axes_of_row, label) in enumerate(zip(grid, labels, strict=True)):
+        norm = _norm(images[:, row], show)
+        for layer, axes in enumerate(axes_of_row):
+            axes.imshow(images[layer, row], cmap="magma" if norm.vmin == 0 else "RdBu_r", norm=norm)
+            axes.set(xticks=[], yticks=[])
+        axes_of_row[0].set_ylabel(label, fontsize=9)
+    for layer, axes in enumerate(grid[0], start=1):
+        axes.set_title(f"layer {layer}", fontsize=9)
     figure.supxlabel("key position; rows are queries", fontsize=9)
     return figure
+
+
+def _norm(images: NDArray, show: str) -> Normalize:
+    """Return one scale for all layers of a row, so that vague maps look vague."""
+    extent = max(float(np.abs(images).max()), 1e-6)
+    if show == "probabilities":
+        return PowerNorm(0.5, vmin=0.0, vmax=extent)
+    return Normalize(-extent, extent)
 
 
 def _draw_series(axes: Axes, chain: Chain) -> None:
@@ -51,13 +64,3 @@ def _draw_series(axes: Axes, chain: Chain) -> None:
     axes.set_xlim(positions[0], max(positions[-1], 1e-6))
     axes.tick_params(labelsize=7)
     axes.set_title(f"the series, {chain.series.shape[0]} channels", fontsize=9)
-
-
-def _draw_image(axes: Axes, image: NDArray, show: str) -> None:
-    if show == "probabilities":
-        axes.imshow(image, cmap="magma", vmin=0.0)
-    else:
-        extent = max(float(np.abs(image).max()), 1e-6)
-        axes.imshow(image, cmap="RdBu_r", vmin=-extent, vmax=extent)
-    axes.set_xticks([])
-    axes.set_yticks([])

@@ -1,4 +1,4 @@
-"""The networks of the papers. Importing this package registers them with the Auto classes of transformers."""
+"""The networks of the papers; importing this registers them with the Auto classes."""
 
 from evolving_attention.models.augmented_convolution import AugmentedConv1d
 from evolving_attention.models.ea_dc_transformer import (

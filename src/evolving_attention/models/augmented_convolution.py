@@ -1,9 +1,10 @@
-"""Augmented convolutions: a convolution and an evolving attention side by side, their channels concatenated.
+"""Augmented convolutions: a convolution and an evolving attention side by side.
 
 Shape letters: B batch, N steps, C channels.
 
-Source: the EA-DC-Transformer of "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023); the idea of the
-two branches is Bello et al., "Attention Augmented Convolutional Networks" (ICCV 2019).
+Source: the EA-DC-Transformer of "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023);
+the idea of the two branches is Bello et al., "Attention Augmented Convolutional Networks" (ICCV
+2019).
 """
 
 import math
@@ -23,7 +24,7 @@ __all__ = ["AugmentedConv1d", "CausalConv1d", "attention_channels"]
 
 
 def attention_channels(channels: int, ratio: float, num_heads: int, name: str) -> int:
-    """Return ``ratio * channels``, a multiple of the heads, or raise a ``ValueError`` that names the ratio."""
+    """Return ``ratio * channels``; raise ``ValueError`` unless the heads divide it."""
     size = round(ratio * channels)
     if not 0 <= ratio <= 1 or abs(size - ratio * channels) > 1e-6 or size % num_heads:
         raise ValueError(
@@ -36,8 +37,9 @@ def attention_channels(channels: int, ratio: float, num_heads: int, name: str) -
 class CausalConv1d(nn.Module):
     """Weight-normed dilated convolution over steps that reads no later step.
 
-    The kernel of an output channel is its direction scaled to its magnitude (Salimans and Kingma, 2016). Both are
-    plain parameters: PyTorch's parametrised modules can neither be pickled nor copied into another process.
+    The kernel of an output channel is its direction scaled to its magnitude (Salimans and Kingma,
+    2016). Both are plain parameters: PyTorch's parametrised modules can neither be pickled nor
+    copied into another process.
 
     Parameters
     ----------
@@ -49,7 +51,9 @@ class CausalConv1d(nn.Module):
         Distance between the steps read.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, dilation: int
+    ) -> None:
         super().__init__()
         self.dilation = dilation
         self.direction = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size))
@@ -86,8 +90,8 @@ class AugmentedConv1d(nn.Module):
     num_heads : int
         Attention heads.
     key_ratio, value_ratio : float in [0, 1]
-        The papers' k and v: widths of keys and values as shares of ``channels``. Both 0: convolution alone;
-        ``value_ratio=1``: attention alone.
+        The papers' k and v: widths of keys and values as shares of ``channels``. Both 0:
+        convolution alone; ``value_ratio=1``: attention alone.
     kernel_size, dilation : int
         Of the convolution over steps.
     max_length : int
@@ -113,7 +117,8 @@ class AugmentedConv1d(nn.Module):
         value_size = attention_channels(channels, value_ratio, num_heads, "value_ratio")
         if (key_size == 0) != (value_size == 0):
             raise ValueError(
-                f"key_ratio={key_ratio} and value_ratio={value_ratio} must both be 0 (no attention) or both positive."
+                f"key_ratio={key_ratio} and value_ratio={value_ratio} must both be 0 (no "
+                "attention) or both positive."
             )
         self.convolution: CausalConv1d | None = None
         if value_size < channels:
@@ -132,7 +137,7 @@ class AugmentedConv1d(nn.Module):
     def forward(
         self, hidden_BNC: Tensor, previous_map: Tensor | None = None, mask_BN: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the output ``[B, N, C]`` and the map ``[B, H, N, N]`` (``None`` without attention).
+        """Return the output ``[B, N, C]`` and the map ``[B, H, N, N]``, if there is attention.
 
         ``mask_BN`` is True at real steps. Padded steps are read by neither branch.
         """

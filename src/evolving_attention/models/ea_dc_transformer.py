@@ -1,9 +1,10 @@
 """EA-DC-Transformer: evolving attention beside dilated convolutions, for time series.
 
-Shape letters: B batch, T steps of the series, F input features (its channels), N positions after the stem (N = T
-where a patch is one step), D model width, H heads.
+Shape letters: B batch, T steps of the series, F input features (its channels), N positions after
+the stem (N = T where a patch is one step), D model width, H heads.
 
-Source: "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023), without the defects of its release.
+Source: "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023), without the defects of its
+release.
 """
 
 import copy
@@ -14,7 +15,13 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
@@ -45,10 +52,11 @@ class EADCTransformerConfig(PreTrainedConfig):
     input_size : int
         F, channels of the series.
     max_length : int
-        T, steps of the longest series with positions of its own. Longer series share the last position, except
-        with the ``flatten`` head, which cannot take them.
+        T, steps of the longest series with positions of its own. Longer series share the last
+        position, except with the ``flatten`` head, which cannot take them.
     patch_size : int
-        Steps in a position: the strided stem that keeps N low for long series. 1: none, as the papers.
+        Steps in a position: the strided stem that keeps N low for long series. 1: none, as the
+        papers.
     hidden_size : int
         D.
     intermediate_size : int
@@ -58,8 +66,8 @@ class EADCTransformerConfig(PreTrainedConfig):
     num_attention_heads : int
         H.
     key_ratio, value_ratio : float in [0, 1]
-        The papers' k and v: key and value channels as shares of D. Both 0: the pure dilated convolution.
-        Both 1: attention alone.
+        The papers' k and v: key and value channels as shares of D. Both 0: the pure dilated
+        convolution. Both 1: attention alone.
     kernel_size : int
         Of the convolutions over steps.
     dilated : bool
@@ -79,8 +87,8 @@ class EADCTransformerConfig(PreTrainedConfig):
     hidden_dropout, attention_dropout : float in [0, 1]
         Dropout of hidden states and of attention probabilities.
     pooling : {"flatten", "mean", "max", "attention"}
-        How the head reads the positions: all of them, laid out side by side as in the papers, or pooled over
-        the real ones.
+        How the head reads the positions: all of them, laid out side by side as in the papers, or
+        pooled over the real ones.
     class_weights : list of float, optional
         Weight of each class in the loss.
     label_smoothing : float in [0, 1)
@@ -117,7 +125,14 @@ class EADCTransformerConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Check every option; raise ``ValueError`` in one sentence."""
         super().__post_init__(**kwargs)
-        sizes = ("input_size", "max_length", "patch_size", "hidden_size", "intermediate_size", "num_blocks")
+        sizes = (
+            "input_size",
+            "max_length",
+            "patch_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_blocks",
+        )
         for name in (*sizes, "num_attention_heads", "kernel_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -145,7 +160,7 @@ class EADCTransformerConfig(PreTrainedConfig):
         return self.alpha == self.beta == 0 and not self.learned_mixing
 
     def twin(self) -> "EADCTransformerConfig":
-        """Return the same network without evolution: no extra parameters, the one to compare with."""
+        """Return the same network without evolution, and without its parameters."""
         twin = copy.deepcopy(self)
         twin.map_initialization, twin.learned_mixing = "random", False
         twin.alpha = twin.beta = 0.0
@@ -217,7 +232,9 @@ class EADCTransformerStem(nn.Module):
         """Return the embedded positions ``[B, N, D]`` and which of them are real ``[B, N]``."""
         steps_BTF = input_values_BTF.masked_fill(~mask_BT[..., None], 0.0)
         short = -steps_BTF.shape[1] % self.patch_size
-        patches_BNF = F.pad(steps_BTF, (0, 0, 0, short)).unflatten(1, (-1, self.patch_size)).flatten(2)
+        patches_BNF = (
+            F.pad(steps_BTF, (0, 0, 0, short)).unflatten(1, (-1, self.patch_size)).flatten(2)
+        )
         mask_BN = F.pad(mask_BT, (0, short)).unflatten(1, (-1, self.patch_size)).any(-1)
         hidden_BND = self.projection(patches_BNF) * self.projection.out_features**0.5
         last = self.positions.shape[0] - 1
@@ -238,7 +255,7 @@ class EADCTransformerFeedForward(nn.Sequential):
 
 
 class EADCTransformerBlock(GradientCheckpointingLayer):
-    """Two augmented convolutions, each followed by batch norm and a feed-forward network; a residual around both."""
+    """Two augmented convolutions with their feed-forward networks, a residual around both."""
 
     def __init__(self, config: EADCTransformerConfig, index: int) -> None:
         super().__init__()
@@ -255,7 +272,7 @@ class EADCTransformerBlock(GradientCheckpointingLayer):
     def forward(
         self, hidden_BND: Tensor, previous_map: Tensor | None, mask_BN: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return the hidden states and the maps of the two attention layers (``None`` without attention)."""
+        """Return the hidden states and the maps of the two layers, if there is attention."""
         residual_BND = hidden_BND
         hidden_BND, first_map = self.first_convolution(hidden_BND, previous_map, mask_BN)
         hidden_BND = self.first_feed_forward(self.first_norm(hidden_BND, mask_BN))
@@ -264,7 +281,9 @@ class EADCTransformerBlock(GradientCheckpointingLayer):
         return self.output_norm(hidden_BND + residual_BND, mask_BN), first_map, second_map
 
 
-def _augmented_convolution(config: EADCTransformerConfig, dilation: int, *, evolves: bool) -> AugmentedConv1d:
+def _augmented_convolution(
+    config: EADCTransformerConfig, dilation: int, *, evolves: bool
+) -> AugmentedConv1d:
     evolution = EvolvingAttention(
         config.num_attention_heads,
         alpha=config.alpha if evolves else 0.0,
@@ -295,13 +314,14 @@ class EADCTransformerPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     main_input_name = "input_values"
     supports_gradient_checkpointing = True
-    _no_split_modules = ("EADCTransformerBlock",)
+    _no_split_modules = ["EADCTransformerBlock"]
 
     def _init_weights(self, module: nn.Module) -> None:
         # Every module knows its own initialisation; what was loaded from a checkpoint stays.
-        loaded = [getattr(parameter, "_is_hf_initialized", False) for parameter in module.parameters()]
-        if hasattr(module, "reset_parameters") and not all(loaded):
-            module.reset_parameters()
+        reset = getattr(module, "reset_parameters", None)
+        loaded = [getattr(tensor, "_is_hf_initialized", False) for tensor in module.parameters()]
+        if callable(reset) and not all(loaded):
+            reset()
 
 
 class EADCTransformerModel(EADCTransformerPreTrainedModel):
@@ -310,7 +330,9 @@ class EADCTransformerModel(EADCTransformerPreTrainedModel):
     def __init__(self, config: EADCTransformerConfig) -> None:
         super().__init__(config)
         self.stem = EADCTransformerStem(config)
-        self.blocks = nn.ModuleList(EADCTransformerBlock(config, index) for index in range(config.num_blocks))
+        self.blocks = nn.ModuleList(
+            EADCTransformerBlock(config, index) for index in range(config.num_blocks)
+        )
         self.post_init()
 
     @can_return_tuple
@@ -344,8 +366,12 @@ class EADCTransformerModel(EADCTransformerPreTrainedModel):
         return EADCTransformerModelOutput(
             last_hidden_state=hidden_BND.masked_fill(~mask_BN[..., None], 0.0),
             position_mask=mask_BN,
-            hidden_states=tuple(hidden_states) if self._asked(output_hidden_states, "output_hidden_states") else None,
-            attentions=_probabilities(maps, mask_BN) if self._asked(output_attentions, "output_attentions") else None,
+            hidden_states=tuple(hidden_states)
+            if self._asked(output_hidden_states, "output_hidden_states")
+            else None,
+            attentions=_probabilities(maps, mask_BN)
+            if self._asked(output_attentions, "output_attentions")
+            else None,
             maps=_present(maps) if self._asked(output_maps, "output_maps") else None,
         )
 
@@ -369,17 +395,22 @@ def _check_inputs(
     shape = tuple(input_values_BTF.shape)
     if len(shape) != 3 or shape[2] != config.input_size or shape[1] < 1:
         raise ValueError(
-            f"input_values must have the shape [batch, steps, {config.input_size} channels], got {list(shape)}."
+            f"input_values must have the shape [batch, steps, {config.input_size} channels], got "
+            f"{list(shape)}."
         )
     if config.pooling == "flatten" and shape[1] > config.max_positions * config.patch_size:
         raise ValueError(
-            f"a series of {shape[1]} steps is too long for a flatten head built for max_length={config.max_length}; "
+            f"a series of {shape[1]} steps is too long for a flatten head built for "
+            f"max_length={config.max_length}; "
             "shorten or resample it, or use a model with pooling='mean', 'max' or 'attention'."
         )
     if attention_mask_BT is None:
         return input_values_BTF.new_ones(shape[:2], dtype=torch.bool)
     if tuple(attention_mask_BT.shape) != shape[:2]:
-        raise ValueError(f"attention_mask must have the shape {list(shape[:2])}, got {list(attention_mask_BT.shape)}.")
+        raise ValueError(
+            f"attention_mask must have the shape {list(shape[:2])}, got "
+            f"{list(attention_mask_BT.shape)}."
+        )
     return attention_mask_BT.bool()
 
 
@@ -392,7 +423,7 @@ class _EADCTransformerWithHead(EADCTransformerPreTrainedModel):
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.pooling = Pooling(config.pooling, config.hidden_size)
         flat = config.max_positions if config.pooling == "flatten" else 1
-        self.classifier = nn.Linear(flat * config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(flat * config.hidden_size, config.num_labels or 1)
         self.post_init()
 
     @can_return_tuple
@@ -419,8 +450,11 @@ class _EADCTransformerWithHead(EADCTransformerPreTrainedModel):
         )
         hidden_BND = self.dropout(F.gelu(encoded.last_hidden_state))
         pooled_BD = self.pooling(hidden_BND, encoded.position_mask)
-        # A batch shorter than max_length is short of zeros at the end of the flattened image: skip their weights.
-        logits = F.linear(pooled_BD, self.classifier.weight[:, : pooled_BD.shape[1]], self.classifier.bias)
+        # A batch shorter than max_length is short of zeros at the end of the flattened image: skip
+        # their weights.
+        logits = F.linear(
+            pooled_BD, self.classifier.weight[:, : pooled_BD.shape[1]], self.classifier.bias
+        )
         return EADCTransformerOutput(
             loss=None if labels is None else self.loss(logits, labels),
             logits=logits,
@@ -438,17 +472,19 @@ class EADCTransformerForClassification(_EADCTransformerWithHead):
     """EA-DC-Transformer that tells classes apart; ``config.num_labels`` of them."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross entropy with class numbers ``[B]``, weighted and smoothed as the config says."""
+        """Return the cross entropy with class numbers ``[B]``, weighted and smoothed."""
         weights = self.config.class_weights
         weight = None if weights is None else logits.new_tensor(weights)
-        return F.cross_entropy(logits, labels, weight=weight, label_smoothing=self.config.label_smoothing)
+        return F.cross_entropy(
+            logits, labels, weight=weight, label_smoothing=self.config.label_smoothing
+        )
 
 
 class EADCTransformerForRegression(_EADCTransformerWithHead):
     """EA-DC-Transformer that predicts ``config.num_labels`` numbers."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean squared error with targets ``[B, num_labels]`` (``[B]`` with one target)."""
+        """Return the mean squared error with targets ``[B, num_labels]``."""
         return F.mse_loss(logits, labels.reshape(logits.shape).to(logits.dtype))
 
 

@@ -10,14 +10,24 @@ __all__ = ["MaskedBatchNorm"]
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """:class:`torch.nn.BatchNorm1d` over the last dimension whose statistics come from real steps alone.
+    """Batch norm over the last dimension whose statistics come from real steps alone.
 
-    Parameters and buffers are those of :class:`torch.nn.BatchNorm1d`; with every step real, so is the result.
+    Parameters and buffers are those of :class:`torch.nn.BatchNorm1d`; with every step real, so is
+    the result.
     """
+
+    weight: Tensor  # type: ignore[assignment]
+    bias: Tensor  # type: ignore[assignment]
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, hidden_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Normalise ``[B, N, D]``; padded steps are normalised too, but contribute nothing."""
-        hidden_BND = hidden_BND.to(self.weight.dtype)  # statistics of half-precision sums would drift
+        hidden_BND = hidden_BND.to(
+            self.weight.dtype
+        )  # statistics of half-precision sums would drift
         if not self.training:
             scale_D = self.weight * torch.rsqrt(self.running_var + self.eps)
             return hidden_BND * scale_D + (self.bias - self.running_mean * scale_D)
@@ -33,7 +43,8 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _track(self, mean_D: Tensor, variance_D: Tensor, count: Tensor) -> None:
-        # Gradient checkpointing runs the forward pass a second time, inside the backward pass, where a batch
+        # Gradient checkpointing runs the forward pass a second time, inside the backward pass,
+        # where a batch
         # must not be counted again.
         if torch._C._current_graph_task_id() != -1:
             return

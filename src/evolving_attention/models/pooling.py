@@ -29,7 +29,7 @@ class Pooling(nn.Module):
         self.score = nn.Linear(hidden_size, 1) if kind == "attention" else None
 
     def forward(self, hidden_BND: Tensor, mask_BN: Tensor) -> Tensor:
-        """Return ``[B, D]``, or ``[B, N * D]`` with ``flatten``; padded positions count for nothing."""
+        """Return ``[B, D]``, or ``[B, N * D]`` with ``flatten``."""
         mask_BN1 = mask_BN[..., None]
         if self.kind == "max":
             return hidden_BND.masked_fill(~mask_BN1, torch.finfo(hidden_BND.dtype).min).amax(1)
@@ -37,7 +37,9 @@ class Pooling(nn.Module):
         if self.kind == "flatten":
             return hidden_BND.flatten(1)
         if self.score is not None:
-            score_BN1 = self.score(hidden_BND).masked_fill(~mask_BN1, torch.finfo(hidden_BND.dtype).min)
+            score_BN1 = self.score(hidden_BND).masked_fill(
+                ~mask_BN1, torch.finfo(hidden_BND.dtype).min
+            )
             return (score_BN1.softmax(1).masked_fill(~mask_BN1, 0.0) * hidden_BND).sum(1)
         return hidden_BND.sum(1) / mask_BN1.sum(1).clamp(min=1)
 

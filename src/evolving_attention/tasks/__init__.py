@@ -1,0 +1,1 @@
+"""Tasks: data to batches, networks to predictions, predictions to metrics."""

@@ -25,7 +25,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
-from transformers import EvalPrediction, PreTrainedModel
+from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from evolving_attention.errors import InputError
 from evolving_attention.models.ea_dc_transformer import (
@@ -46,7 +46,7 @@ __all__ = [
     "predict_logits",
 ]
 
-#: With ``patch_size="auto"``, series are cut into patches so that no more positions than this attend to each other.
+#: With ``patch_size="auto"``, patches are made so long that a series has no more positions.
 MAX_POSITIONS = 256
 
 
@@ -70,12 +70,15 @@ def collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
     Returns
     -------
     dict
-        ``input_values [B, T, F]``, ``attention_mask [B, T]`` (1 at real steps), and ``labels`` where there are any.
+        ``input_values [B, T, F]``, ``attention_mask [B, T]`` (1 at real steps), and ``labels``
+        where there are any.
     """
     series = [torch.from_numpy(example["input_values"]) for example in examples]
     batch = {
         "input_values": pad_sequence(series, batch_first=True),
-        "attention_mask": pad_sequence([values.new_ones(len(values)) for values in series], batch_first=True).long(),
+        "attention_mask": pad_sequence(
+            [values.new_ones(len(values)) for values in series], batch_first=True
+        ).long(),
     }
     if "labels" in examples[0]:
         batch["labels"] = torch.from_numpy(np.stack([example["labels"] for example in examples]))
@@ -95,14 +98,18 @@ def predict_logits(
     model.eval()
     for batch in _batches_by_length([len(values) for values in inputs], model.config.patch_size):
         collated = collate([{"input_values": inputs[index]} for index in batch])
-        logits = model(**{name: tensor.to(model.device) for name, tensor in collated.items()}).logits
+        logits = model(
+            **{name: tensor.to(model.device) for name, tensor in collated.items()}
+        ).logits
         for index, values in zip(batch, logits.float().cpu().numpy(), strict=True):
             outputs[index] = values
     return np.stack(outputs)
 
 
-def _batches_by_length(lengths: list[int], patch_size: int, most: int = 64, most_entries: int = 2**22) -> list[list[int]]:
-    """Group indices by length: at most ``most`` a batch, and ``most_entries`` entries in the batch's maps a head."""
+def _batches_by_length(
+    lengths: list[int], patch_size: int, most: int = 64, most_entries: int = 2**22
+) -> list[list[int]]:
+    """Group indices by length; a batch's maps have at most ``most_entries`` entries a head."""
     batches: list[list[int]] = [[]]
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         entries = (len(batches[-1]) + 1) * (lengths[index] / patch_size) ** 2
@@ -154,7 +161,9 @@ class TimeSeriesTask:
         train, held_out = self._indices(data.targets, validation, seed)
         series, targets = [data.series[index] for index in train], data.targets[train]
         longest = max(values.shape[1] for values in data.series)
-        self.processor = TimeSeriesProcessor(**asdict(self.processing)).fit(series, max_length=longest)
+        self.processor = TimeSeriesProcessor(**asdict(self.processing)).fit(
+            series, max_length=longest
+        )
         if self.kind == "classification":
             self.processor.fit_classes(data.targets)
             self._class_weights = self._weigh_classes(targets)
@@ -169,7 +178,8 @@ class TimeSeriesTask:
     def _indices(self, targets: NDArray, validation: float, seed: int) -> tuple[NDArray, NDArray]:
         """Return indices that train and that validate.
 
-        Classes with a single example train; the split is stratified where every class then fits into both parts.
+        Classes with a single example train; the split is stratified where every class then fits
+        into both parts.
         """
         everything = np.arange(len(targets))
         if self.kind == "regression":
@@ -184,7 +194,9 @@ class TimeSeriesTask:
         classes = 0 if strata is None else len(np.unique(strata))
         if min(held_out, len(divisible) - held_out) < classes:
             strata = None
-        train, validate = train_test_split(divisible, test_size=held_out, random_state=seed, stratify=strata)
+        train, validate = train_test_split(
+            divisible, test_size=held_out, random_state=seed, stratify=strata
+        )
         return np.concatenate([train, alone]), validate
 
     def _weigh_classes(self, targets: NDArray) -> list[float] | None:
@@ -194,13 +206,21 @@ class TimeSeriesTask:
         if isinstance(self.class_weight, dict):
             unknown = set(self.class_weight) - set(classes.tolist())
             if unknown:
-                raise InputError(f"class_weight names {sorted(map(str, unknown))}, which are not classes.")
+                raise InputError(
+                    f"class_weight names {sorted(map(str, unknown))}, which are not classes."
+                )
             return [float(self.class_weight.get(label, 1.0)) for label in classes.tolist()]
         if self.class_weight != "balanced":
-            raise InputError(f"class_weight must be 'balanced', a dict or None, got {self.class_weight!r}.")
+            raise InputError(
+                f"class_weight must be 'balanced', a dict or None, got {self.class_weight!r}."
+            )
         present = np.unique(targets)
         weights = dict(
-            zip(present.tolist(), compute_class_weight("balanced", classes=present, y=targets), strict=True)
+            zip(
+                present.tolist(),
+                compute_class_weight("balanced", classes=present, y=targets),
+                strict=True,
+            )
         )
         return [float(weights.get(label, 1.0)) for label in classes.tolist()]
 
@@ -210,7 +230,8 @@ class TimeSeriesTask:
         Parameters
         ----------
         options : dict
-            Options of :class:`EADCTransformerConfig`; ``patch_size`` may be ``"auto"`` (the default).
+            Options of :class:`EADCTransformerConfig`; ``patch_size`` may be ``"auto"`` (the
+            default).
         """
         return self.model_class(self.model_config(options))
 
@@ -222,7 +243,7 @@ class TimeSeriesTask:
         return EADCTransformerForRegression
 
     def model_config(self, options: dict[str, Any]) -> EADCTransformerConfig:
-        """Return the configuration for the data last split; raise :class:`InputError` for a wrong option."""
+        """Return the configuration for the data last split."""
         check_model_options(options)
         options = dict(options)
         if options.setdefault("patch_size", "auto") == "auto":
@@ -237,10 +258,14 @@ class TimeSeriesTask:
             options["problem_type"] = "regression"
         try:
             config = EADCTransformerConfig(
-                input_size=self.processor.num_channels, max_length=self.processor.max_length, **options
+                input_size=self.processor.num_channels,
+                max_length=self.processor.max_length,
+                **options,
             )
         except (ValueError, TypeError, StrictDataclassError) as error:
-            raise InputError(f"the model's options do not work: {' '.join(str(error).split())}") from error
+            raise InputError(
+                f"the model's options do not work: {' '.join(str(error).split())}"
+            ) from error
         if config.pooling == "flatten" and self.processor.longer_series == "keep":
             self.processor.longer_series = "error"
         return config
@@ -253,7 +278,9 @@ class TimeSeriesTask:
         """Measure a network's outputs against encoded targets."""
         encoded = np.asarray(prediction.label_ids)
         if self.kind == "classification":
-            return self.measure(np.asarray(prediction.predictions), self.processor.class_labels[encoded])
+            return self.measure(
+                np.asarray(prediction.predictions), self.processor.class_labels[encoded]
+            )
         return self.measure(np.asarray(prediction.predictions), self.processor.decode(encoded))
 
     def measure(self, logits: NDArray, targets: NDArray) -> dict[str, float]:
@@ -269,8 +296,12 @@ class TimeSeriesTask:
         encoded = self.processor.encode(targets)
         return {
             "accuracy": float(accuracy_score(encoded, logits.argmax(1))),
-            "f1_macro": float(f1_score(encoded, logits.argmax(1), average="macro", zero_division=0)),
-            "log_loss": float(log_loss(encoded, softmax(logits, axis=1), labels=range(logits.shape[1]))),
+            "f1_macro": float(
+                f1_score(encoded, logits.argmax(1), average="macro", zero_division=0)
+            ),
+            "log_loss": float(
+                log_loss(encoded, softmax(logits, axis=1), labels=range(logits.shape[1]))
+            ),
         }
 
 
@@ -287,11 +318,15 @@ def check_model_options(options: dict[str, Any]) -> None:
     for name in options:
         if name not in _MODEL_OPTIONS:
             close = get_close_matches(name, _MODEL_OPTIONS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(_MODEL_OPTIONS)}."
+            hint = (
+                f"; did you mean {close[0]!r}?"
+                if close
+                else f": it has {', '.join(_MODEL_OPTIONS)}."
+            )
             raise InputError(f"the model has no option {name!r}{hint}")
 
 
-def model_options(config: EADCTransformerConfig | None = None) -> dict[str, Any]:
+def model_options(config: PreTrainedConfig | None = None) -> dict[str, Any]:
     """Return every option of a model that a recipe may set; without a model, the defaults."""
     options = {name: getattr(config or EADCTransformerConfig(), name) for name in _MODEL_OPTIONS}
     return options if config is not None else options | {"patch_size": "auto"}

@@ -1,6 +1,7 @@
-"""From raw series to what a network reads, and back from its outputs to labels; learned from the training part.
+"""From raw series to what a network reads, and from its outputs back to labels.
 
-Saved beside the model, it does at prediction what it did in training.
+Learned from the training part and saved beside the model, it does at prediction what it did in
+training.
 """
 
 from typing import Any, Self
@@ -21,8 +22,8 @@ _IQR_OF_A_NORMAL = 1.3489795  # interquartile range of a normal distribution, in
 class TimeSeriesProcessor(FeatureExtractionMixin):
     """Fill, normalise and clip series; encode targets.
 
-    Missing values are interpolated linearly within a series, then taken from the channel's training mean. Steps
-    at the end in which no channel was observed are padding and are cut off.
+    Missing values are interpolated linearly within a series, then taken from the channel's
+    training mean. Steps at the end in which no channel was observed are padding and are cut off.
 
     Parameters
     ----------
@@ -65,20 +66,24 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
         return len(self.mean)
 
     def fit(self, series: Collection, max_length: int | None = None) -> Self:
-        """Learn the statistics of the training part; its longest series too, unless ``max_length`` says it."""
+        """Learn the statistics of the training part; ``max_length`` is its longest by default."""
         series = [_without_padding(values) for values in as_collection(series)]
         self.max_length = max_length or max(values.shape[1] for values in series)
         stacked = np.concatenate(series, axis=1)
         observed = [channel[np.isfinite(channel)] for channel in stacked]
         statistics = [_statistics(channel, self.normalization) for channel in observed]
-        self.mean, self.center, self.scale = (list(column) for column in zip(*statistics, strict=True))
+        self.mean, self.center, self.scale = (
+            list(column) for column in zip(*statistics, strict=True)
+        )
         return self
 
     def fit_classes(self, labels: NDArray) -> Self:
         """Learn the class labels, of any type."""
         classes = np.unique(labels)
         if len(classes) < 2:
-            raise InputError(f"classification needs at least 2 classes, got only {classes.tolist()}.")
+            raise InputError(
+                f"classification needs at least 2 classes, got only {classes.tolist()}."
+            )
         self.classes, self.class_type = classes.tolist(), classes.dtype.str
         return self
 
@@ -96,12 +101,14 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
         Raises
         ------
         InputError
-            A series has other channels than the training series, or is too long where that is an error.
+            A series has other channels than the training series, or is too long where that is an
+            error.
         """
         collection = as_collection(series)
         if collection[0].shape[0] != self.num_channels:
             raise InputError(
-                f"the series have {collection[0].shape[0]} channels, those of training had {self.num_channels}."
+                f"the series have {collection[0].shape[0]} channels, those of training had "
+                f"{self.num_channels}."
             )
         return [self._process(index, values) for index, values in enumerate(collection)]
 
@@ -110,12 +117,18 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
         filled_CT = self._fitting(index, filled_CT)
         if self.normalization == "series":
             spread_C1 = filled_CT.std(1, keepdims=True)
-            normal_CT = (filled_CT - filled_CT.mean(1, keepdims=True)) / np.where(spread_C1 > 1e-8, spread_C1, 1.0)
+            normal_CT = (filled_CT - filled_CT.mean(1, keepdims=True)) / np.where(
+                spread_C1 > 1e-8, spread_C1, 1.0
+            )
         else:
-            normal_CT = (filled_CT - np.asarray(self.center)[:, None]) / np.asarray(self.scale)[:, None]
+            normal_CT = (filled_CT - np.asarray(self.center)[:, None]) / np.asarray(self.scale)[
+                :, None
+            ]
         if self.clip is not None:
             beyond_CT = np.maximum(np.abs(normal_CT) - self.clip, 0.0)
-            normal_CT = np.clip(normal_CT, -self.clip, self.clip) + np.sign(normal_CT) * np.log1p(beyond_CT)
+            normal_CT = np.clip(normal_CT, -self.clip, self.clip) + np.sign(normal_CT) * np.log1p(
+                beyond_CT
+            )
         return np.ascontiguousarray(normal_CT.T, dtype=np.float32)
 
     def _fitting(self, index: int, series_CT: NDArray) -> NDArray:
@@ -126,25 +139,33 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
             return series_CT[:, : self.max_length]
         if self.longer_series == "resample":
             positions = np.linspace(0, length - 1, self.max_length)
-            return np.stack([np.interp(positions, np.arange(length), channel) for channel in series_CT])
+            return np.stack(
+                [np.interp(positions, np.arange(length), channel) for channel in series_CT]
+            )
         raise InputError(
-            f"series {index} has {length} steps, the longest in training had {self.max_length}: set longer_series to "
-            "'resample' or 'truncate', or use a model with pooling='mean', 'max' or 'attention' and 'keep'."
+            f"series {index} has {length} steps, the longest in training had {self.max_length}: "
+            "set longer_series to "
+            "'resample' or 'truncate', or use a model with pooling='mean', 'max' or 'attention' "
+            "and 'keep'."
         )
 
     def encode(self, targets: NDArray) -> NDArray:
-        """Turn class labels into class numbers, or regression targets into standard units (cases, targets)."""
+        """Turn labels into class numbers, or targets into standard units (cases, targets)."""
         if not hasattr(self, "classes"):
             targets_NO = np.asarray(targets, dtype=np.float64).reshape(len(targets), -1)
             return ((targets_NO - self.target_mean) / self.target_scale).astype(np.float32)
         number = {label: index for index, label in enumerate(self.classes)}
         try:
-            return np.array([number[label] for label in np.asarray(targets).tolist()], dtype=np.int64)
+            return np.array(
+                [number[label] for label in np.asarray(targets).tolist()], dtype=np.int64
+            )
         except KeyError as error:
-            raise InputError(f"class {error.args[0]!r} was not among the training classes {self.classes}.") from None
+            raise InputError(
+                f"class {error.args[0]!r} was not among the training classes {self.classes}."
+            ) from None
 
     def decode(self, logits: NDArray) -> NDArray:
-        """Turn a network's outputs into class labels, or into regression targets in their own units."""
+        """Turn a network's outputs into class labels, or into targets in their own units."""
         if hasattr(self, "classes"):
             return self.class_labels[logits.argmax(1)]
         targets_NO = logits.astype(np.float64) * self.target_scale + self.target_mean
@@ -168,7 +189,11 @@ def _filled(series_CT: NDArray, mean_C: NDArray) -> NDArray:
     filled_CT, step_T = series_CT.copy(), np.arange(series_CT.shape[1])
     for channel, missing_T, mean in zip(filled_CT, missing_CT, mean_C, strict=True):
         known_T = ~missing_T
-        channel[missing_T] = np.interp(step_T[missing_T], step_T[known_T], channel[known_T]) if known_T.any() else mean
+        channel[missing_T] = (
+            np.interp(step_T[missing_T], step_T[known_T], channel[known_T])
+            if known_T.any()
+            else mean
+        )
     return filled_CT
 
 
@@ -176,14 +201,17 @@ def _statistics(observed: NDArray, normalization: str) -> tuple[float, float, fl
     """Return mean, center and scale of the observed values of a channel."""
     if normalization not in ("robust", "standard", "series", "none"):
         raise InputError(
-            f"normalization must be 'robust', 'standard', 'series' or 'none', got {normalization!r}."
+            "normalization must be 'robust', 'standard', 'series' or 'none', got "
+            f"{normalization!r}."
         )
     if len(observed) == 0:
         return 0.0, 0.0, 1.0
     mean, spread = float(observed.mean()), float(observed.std())
     center, scale = (mean, spread) if normalization == "standard" else (0.0, 1.0)
     if normalization == "robust":
-        low, center, high = (float(quantile) for quantile in np.quantile(observed, (0.25, 0.5, 0.75)))
+        low, center, high = (
+            float(quantile) for quantile in np.quantile(observed, (0.25, 0.5, 0.75))
+        )
         scale = (high - low) / _IQR_OF_A_NORMAL or spread
     if not np.isfinite((mean, center, scale)).all():
         raise InputError("values are so large that their statistics overflow; rescale the series.")
