@@ -125,8 +125,8 @@ class Recipe:
 
     Attributes
     ----------
-    task : {"classification", "regression"}
-        Of time series.
+    task : {"time_series_classification", "time_series_regression"}
+        What is learned.
     data, processing, training
         See their classes.
     model : dict
@@ -140,7 +140,9 @@ class Recipe:
         The run folder.
     """
 
-    task: Literal["classification", "regression"] = "classification"
+    task: Literal["time_series_classification", "time_series_regression"] = (
+        "time_series_classification"
+    )
     data: DataOptions = field(default_factory=DataOptions)
     processing: ProcessingOptions = field(default_factory=ProcessingOptions)
     model: dict[str, Any] = field(default_factory=dict)
@@ -148,6 +150,11 @@ class Recipe:
     class_weight: Literal["balanced"] | None = None
     seed: int = 0
     output: str = "runs/run"
+
+    @property
+    def kind(self) -> str:
+        """``"classification"`` or ``"regression"``."""
+        return self.task.removeprefix("time_series_")
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML that :func:`read_recipe` reads."""

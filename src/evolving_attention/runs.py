@@ -71,7 +71,7 @@ class Run:
             )
         recipe = read_recipe(folder / "recipe.yaml")
         processor = TimeSeriesProcessor.from_pretrained(folder)
-        task = TimeSeriesTask(recipe.task, recipe.processing, recipe.class_weight, processor)
+        task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight, processor)
         with quiet():
             model = task.model_class.from_pretrained(folder)
         return cls(
@@ -86,7 +86,7 @@ class Run:
         """Load the training and the test part of the recipe's data."""
         data = self.recipe.data
         return load_splits(
-            data.train, data.test, task=self.recipe.task, layout=data.layout, archive=data.archive
+            data.train, data.test, kind=self.recipe.kind, layout=data.layout, archive=data.archive
         )
 
     def evaluate(self, path: str | Path | None = None) -> dict[str, float]:
@@ -161,11 +161,11 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
     training, test = load_splits(
         recipe.data.train,
         recipe.data.test,
-        task=recipe.task,
+        kind=recipe.kind,
         layout=recipe.data.layout,
         archive=recipe.data.archive,
     )
-    task = TimeSeriesTask(recipe.task, recipe.processing, recipe.class_weight)
+    task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight)
     network = train_network(
         task, training, recipe.model, recipe.training, seed=recipe.seed, progress=progress
     )
@@ -216,7 +216,7 @@ def _model_card(run: Run) -> str:
             "library_name: evolving-attention",
             "tags: [time-series, evolving-attention]",
             "---",
-            f"# EA-DC-Transformer, {run.recipe.task} of {run.recipe.data.train}",
+            f"# EA-DC-Transformer, {run.recipe.kind} of {run.recipe.data.train}",
             "",
             f"{run.metrics['parameters']:,} parameters, {evolution}; epoch {run.metrics['epoch']}, "
             f"seed {run.recipe.seed}, trained in {run.metrics['train_seconds']} s. `recipe.yaml` "

@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -20,8 +19,9 @@ def draw_chain(chain: Chain, *, show: str = "probabilities") -> Figure:
     chain : Chain
         See :func:`~evolving_attention.inspection.maps.chain_of_maps`.
     show : {"probabilities", "map"}
-        After the softmax, or before it. The layers of a row share one scale: for probabilities the
-        square root, so that faint ones are seen; for maps around zero.
+        After the softmax, or before it. Each image has its own colour scale, from 0 (maps: around
+        0) to its largest entry, which stands below it: a vague map and a sharp one look alike
+        but for that number.
 
     Returns
     -------
@@ -34,28 +34,18 @@ def draw_chain(chain: Chain, *, show: str = "probabilities") -> Figure:
     figure = Figure(figsize=(1.35 * num_layers + 1.1, 1.35 * num_rows + 2.2), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{chain.title}   [{show}]", fontsize=11)
-    parts = np.ravel(figure.subfigures(2, 1, height_ratios=(1.4, 1.35 * num_rows)))
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.4, 1.35 * num_rows))[:, 0]
     _draw_series(parts[0].subplots(), chain)
     grid = parts[1].subplots(num_rows, num_layers, squeeze=False)
     labels = ["mean", *(f"head {head}" for head in range(1, num_rows))]
     for row, (axes_of_row, label) in enumerate(zip(grid, labels, strict=True)):
-        norm = _norm(images[:, row], show)
         for layer, axes in enumerate(axes_of_row):
-            axes.imshow(images[layer, row], cmap="magma" if norm.vmin == 0 else "RdBu_r", norm=norm)
-            axes.set(xticks=[], yticks=[])
+            _draw_image(axes, images[layer, row], show)
         axes_of_row[0].set_ylabel(label, fontsize=9)
     for layer, axes in enumerate(grid[0], start=1):
         axes.set_title(f"layer {layer}", fontsize=9)
     figure.supxlabel("key position; rows are queries", fontsize=9)
     return figure
-
-
-def _norm(images: NDArray, show: str) -> Normalize:
-    """Return one scale for all layers of a row, so that vague maps look vague."""
-    extent = max(float(np.abs(images).max()), 1e-6)
-    if show == "probabilities":
-        return PowerNorm(0.5, vmin=0.0, vmax=extent)
-    return Normalize(-extent, extent)
 
 
 def _draw_series(axes: Axes, chain: Chain) -> None:
@@ -64,3 +54,13 @@ def _draw_series(axes: Axes, chain: Chain) -> None:
     axes.set_xlim(positions[0], max(positions[-1], 1e-6))
     axes.tick_params(labelsize=7)
     axes.set_title(f"the series, {chain.series.shape[0]} channels", fontsize=9)
+
+
+def _draw_image(axes: Axes, image: NDArray, show: str) -> None:
+    extent = float(np.abs(image).max()) or 1.0
+    if show == "probabilities":
+        axes.imshow(image, cmap="magma", vmin=0.0, vmax=extent)
+    else:
+        axes.imshow(image, cmap="RdBu_r", vmin=-extent, vmax=extent)
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(f"largest {extent:.2g}", fontsize=6, labelpad=1)

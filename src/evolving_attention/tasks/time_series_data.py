@@ -158,7 +158,7 @@ def load_splits(
     train: str,
     test: str | None = None,
     *,
-    task: str,
+    kind: str,
     layout: str = "channels_first",
     archive: str | None = None,
 ) -> tuple[LabelledSeries, LabelledSeries | None]:
@@ -176,10 +176,10 @@ def load_splits(
         testing = load_file(test_path, layout, "test") if test_path else None
     else:
         training, testing = (
-            _load_named(train, split, task, archive) for split in ("train", "test")
+            _load_named(train, split, kind, archive) for split in ("train", "test")
         )
     for part in (training, testing):
-        if part is not None and part.targets is not None and task == "regression":
+        if part is not None and part.targets is not None and kind == "regression":
             part.targets = _as_numbers(part.targets, train)
     return training, testing
 
@@ -204,15 +204,15 @@ def _test_file(train: Path) -> Path | None:
     return test if test != train and test.is_file() else None
 
 
-def _load_named(name: str, split: str, task: str, archive: str | None) -> LabelledSeries:
-    load = load_classification if task == "classification" else load_regression
+def _load_named(name: str, split: str, kind: str, archive: str | None) -> LabelledSeries:
+    load = load_classification if kind == "classification" else load_regression
     try:
         series, targets = load(name, split=split, extract_path=archive)
     except (
         Exception
     ) as error:  # no such name, no network, or the other task: aeon raises various classes
         raise InputError(
-            f"{name!r} is neither a file nor a {task} data set that aeon has or could download "
+            f"{name!r} is neither a file nor a {kind} data set that aeon has or could download "
             f"here ({error})."
         ) from error
     return LabelledSeries(as_collection(series), np.asarray(targets))
