@@ -32,6 +32,7 @@ def test_the_whole_function_compiles_to_one_graph(window):
     assert_compiles_to_the_same("aot_eager", window)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))),
     reason="needs a C++ compiler",

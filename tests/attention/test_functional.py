@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from evolving_attention.attention import (
+    EvolvingAttention,
     causal_mask,
     evolve_map,
     evolving_attention,
@@ -275,7 +276,8 @@ def test_a_query_with_nothing_to_attend_to_gets_zeros_and_finite_gradients(windo
     empty = ~arguments["mask"].any(-1)
     assert (output[empty] == 0).all()
     assert (output[~empty] != 0).all()
-    (output.square().sum() + own_map.square().sum()).backward()
+    with torch.autograd.set_detect_anomaly(True):  # not even on the way
+        (output.square().sum() + own_map.square().sum()).backward()
     for name, tensor in arguments.items():
         assert tensor.grad is None or tensor.grad.isfinite().all(), name
     assert (arguments["query_BHNE"].grad[empty] == 0).all()
@@ -390,6 +392,17 @@ def test_inputs_are_left_as_they_were():
         assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.parametrize("convolved", [False, True])
+def test_making_a_map_leaves_the_logits_and_the_previous_map_as_they_were(convolved):
+    arguments = random_arguments()
+    logits, mask = torch.randn(2, 2, 5, 6), arguments["mask"]
+    kernel = arguments["weight"].float() if convolved else None
+    for previous_map in (None, torch.randn(2, 2, 5, 6)):
+        before = copy.deepcopy((logits, previous_map))
+        probabilities(evolve_map(logits, previous_map, kernel, beta=0.5, mask=mask), mask)
+        assert_close((logits, previous_map), before, rtol=0.0, atol=0.0)
+
+
 # Dropout
 
 
@@ -429,7 +442,21 @@ def test_dropout_of_everything_leaves_zeros():
     assert (output == 0).all()
 
 
-# Documentation
+# Backends and documentation
+
+
+def test_a_backend_is_called_by_its_name_and_auto_is_one_of_them(monkeypatch):
+    called = []
+    for name in list(BACKENDS):
+        monkeypatch.setitem(BACKENDS, name, lambda *_, name=name, **__: called.append(name))
+    monkeypatch.setitem(BACKENDS, "ours", lambda *_, **__: called.append("ours"))
+    plain = plain_arguments(random_arguments())
+    for backend in ("ours", "reference", "auto"):
+        evolving_attention(**plain, backend=backend)
+    EvolvingAttention(2, backend="ours")(*plain.values())
+    assert called[:2] == ["ours", "reference"]
+    assert called[2] in BACKENDS.keys() - {"ours"}
+    assert called[3:] == ["ours"]
 
 
 def test_the_examples_of_the_docstrings_hold():

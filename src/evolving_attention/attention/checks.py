@@ -29,6 +29,10 @@ def check_arguments(
 ) -> None:
     """Check shapes, types, devices and ranges; raise ``ValueError`` or ``TypeError``."""
     map_shape = _check_query_key_value(query_BHNE, key_BHME, value_BHMV)
+    if mask is not None and mask.dtype is not torch.bool:
+        raise TypeError(f"mask must be boolean (True: may attend), got {mask.dtype}.")
+    if map_bias is not None and not map_bias.is_floating_point():
+        raise TypeError(f"map_bias must be floating point, got {map_bias.dtype}.")
     _check_same_device_and_dtype(
         query_BHNE,
         {
@@ -37,6 +41,8 @@ def check_arguments(
             "previous_map": previous_map,
             "weight": weight,
             "bias": bias,
+            "mask": mask,
+            "map_bias": map_bias,
         },
     )
     if previous_map is not None and previous_map.shape != map_shape:
@@ -47,10 +53,6 @@ def check_arguments(
             "with None."
         )
     _check_convolution(map_shape[1], weight, bias)
-    if mask is not None and mask.dtype is not torch.bool:
-        raise TypeError(f"mask must be boolean (True: may attend), got {mask.dtype}.")
-    if map_bias is not None and not map_bias.is_floating_point():
-        raise TypeError(f"map_bias must be floating point, got {map_bias.dtype}.")
     _check_broadcast("mask", mask, map_shape)
     _check_broadcast("map_bias", map_bias, map_shape)
     _check_share("alpha", alpha)
@@ -61,9 +63,12 @@ def check_arguments(
 
 def _check_query_key_value(query_BHNE: Tensor, key_BHME: Tensor, value_BHMV: Tensor) -> torch.Size:
     for name, tensor in (("query", query_BHNE), ("key", key_BHME), ("value", value_BHMV)):
-        if tensor.dim() != 4:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}.")
+        if tensor.dim() != 4 or 0 in tensor.shape[1:]:
             raise ValueError(
-                f"{name} must have 4 dimensions [B, H, length, width], got {_show(tensor.shape)}."
+                f"{name} must have 4 dimensions, none empty, [B, H, length, width], got "
+                f"{_show(tensor.shape)}."
             )
         if not tensor.is_floating_point():
             raise TypeError(f"{name} must be floating point, got {tensor.dtype}.")
@@ -92,7 +97,7 @@ def _check_same_device_and_dtype(query_BHNE: Tensor, others: dict[str, Tensor | 
                 f"{name} is on {tensor.device} but query on {query_BHNE.device}; move them "
                 "together."
             )
-        if not autocast and tensor.dtype != query_BHNE.dtype:
+        if name != "mask" and not autocast and tensor.dtype != query_BHNE.dtype:
             raise TypeError(
                 f"{name} is {tensor.dtype} but query {query_BHNE.dtype}; cast them, or use "
                 "autocast."
@@ -131,6 +136,8 @@ def _check_share(name: str, share: float | Tensor) -> None:
             raise ValueError(
                 f"{name} must be a float or a 0-dim tensor, got the shape {_show(share.shape)}."
             )
+    elif not isinstance(share, int | float):
+        raise TypeError(f"{name} must be a float or a 0-dim tensor, got {type(share).__name__}.")
     elif not 0 <= share <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {share}.")
 

@@ -194,7 +194,7 @@ def _reference(
     dropout: float,
 ) -> tuple[Tensor, Tensor]:
     """Compute evolving attention in plain PyTorch: the specification every backend is held to."""
-    logits_BHNM = scale * (query_BHNE @ key_BHME.transpose(-2, -1))
+    logits_BHNM = (scale * query_BHNE) @ key_BHME.transpose(-2, -1)  # float16 could not scale later
     if map_bias is not None:
         logits_BHNM = logits_BHNM + map_bias
     map_BHNM = evolve_map(
@@ -208,7 +208,9 @@ def _reference(
         window=window,
         mask=mask,
     )
-    probabilities_BHNM = F.dropout(probabilities(map_BHNM, mask), dropout, training=dropout > 0)
+    probabilities_BHNM = probabilities(map_BHNM, mask)
+    if dropout > 0:
+        probabilities_BHNM = F.dropout(probabilities_BHNM, dropout)
     return probabilities_BHNM.to(value_BHMV.dtype) @ value_BHMV, map_BHNM
 
 
@@ -240,13 +242,13 @@ def evolve_map(
     """
     mixed_BHNM = logits_BHNM
     if previous_map is not None:
-        mixed_BHNM = alpha * previous_map + (1 - alpha) * logits_BHNM
+        mixed_BHNM = _blend(logits_BHNM, previous_map, alpha)
     mixed_BHNM = _zero_masked(mixed_BHNM, mask)
     if weight is None:
         return mixed_BHNM
     padded_BHNM = F.pad(mixed_BHNM, WINDOWS[window](weight.shape[-1]))
     convolved_BHNM = ACTIVATIONS[activation](F.conv2d(padded_BHNM, weight, bias))
-    return _zero_masked(beta * convolved_BHNM + (1 - beta) * mixed_BHNM, mask)
+    return _zero_masked(_blend(mixed_BHNM, convolved_BHNM, beta), mask)
 
 
 def probabilities(map_BHNM: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -268,6 +270,13 @@ def probabilities(map_BHNM: Tensor, mask: Tensor | None = None) -> Tensor:
     attendable_BHN1 = mask.any(-1, keepdim=True)
     finite_BHNM = map_BHNM.masked_fill(~mask & attendable_BHN1, float("-inf"))
     return finite_BHNM.softmax(-1, dtype=dtype).masked_fill(~mask, 0.0)
+
+
+def _blend(own_BHNM: Tensor, other_BHNM: Tensor, share: float | Tensor) -> Tensor:
+    """Return ``share * other + (1 - share) * own``, exactly ``own`` where both are equal."""
+    if isinstance(share, Tensor):
+        share = share.to(own_BHNM.dtype)
+    return torch.lerp(own_BHNM, other_BHNM.to(own_BHNM.dtype), share)
 
 
 def _zero_masked(map_BHNM: Tensor, mask: Tensor | None) -> Tensor:

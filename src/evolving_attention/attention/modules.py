@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from evolving_attention.attention.checks import check_choice
-from evolving_attention.attention.functional import ACTIVATIONS, WINDOWS, evolving_attention
+from evolving_attention.attention.functional import (
+    ACTIVATIONS,
+    BACKENDS,
+    WINDOWS,
+    evolving_attention,
+)
 
 __all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttention"]
 
@@ -70,6 +75,11 @@ class EvolvingAttention(nn.Module):
         super().__init__()
         check_evolution(alpha, beta, kernel_size, activation, learned_mixing, initialization)
         check_choice("window", window, WINDOWS)
+        check_choice("backend", backend, ("auto", *BACKENDS))
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout must lie in [0, 1], got {dropout}.")
+        if num_heads < 1:
+            raise ValueError(f"num_heads must be at least 1, got {num_heads}.")
         self.activation, self.window, self.backend = activation, window, backend
         self.dropout = dropout
         self.identity_start = initialization == "identity"
@@ -189,6 +199,8 @@ class _MultiHeadAttention(nn.Module):
         relative_position: nn.Module | None,
     ) -> None:
         super().__init__()
+        if num_heads < 1:
+            raise ValueError(f"num_heads must be at least 1, got {num_heads}.")
         for name, size in (("key_size", key_size), ("value_size", value_size)):
             if size < num_heads or size % num_heads:
                 raise ValueError(
@@ -251,7 +263,8 @@ class MultiHeadSelfAttention(_MultiHeadAttention):
         evolution: EvolvingAttention | None = None,
         relative_position: nn.Module | None = None,
     ) -> None:
-        key_size, value_size = key_size or hidden_size, value_size or hidden_size
+        key_size = hidden_size if key_size is None else key_size
+        value_size = hidden_size if value_size is None else value_size
         super().__init__(num_heads, key_size, value_size, output_size, evolution, relative_position)
         self.query_key_value = nn.Linear(hidden_size, 2 * key_size + value_size)
 
@@ -291,7 +304,8 @@ class MultiHeadCrossAttention(_MultiHeadAttention):
         output_size: int | None = None,
         evolution: EvolvingAttention | None = None,
     ) -> None:
-        key_size, value_size = key_size or hidden_size, value_size or hidden_size
+        key_size = hidden_size if key_size is None else key_size
+        value_size = hidden_size if value_size is None else value_size
         super().__init__(num_heads, key_size, value_size, output_size, evolution, None)
         self.query = nn.Linear(hidden_size, key_size)
         self.key_value = nn.Linear(memory_size, key_size + value_size)

@@ -1,6 +1,6 @@
 """Learned relative-position logits in one and two dimensions, with O(length) parameters.
 
-Shape letters: B batch, H heads, N positions (queries and keys alike), E head width, R = 2N - 1
+Shape letters: B batch, H heads, N positions (queries and keys alike), E head width, R = 2N
 distances.
 
 The logit of query i and key j gains ``query_i . r_(j - i)`` with one learned vector r a distance,
@@ -33,23 +33,21 @@ class _DistanceTable(nn.Module):
     def forward(self, query: Tensor) -> Tensor:
         """Score queries ``[..., N, E]`` against the distances to N keys: ``[..., N, N]``."""
         length, farthest = query.shape[-2], self.max_length - 1
-        distance_R = torch.arange(1 - length, length, device=query.device).clamp(
+        distance_R = torch.arange(1 - length, length + 1, device=query.device).clamp(
             -farthest, farthest
         )
         return _distances_to_keys(query @ self.weight[distance_R + farthest].to(query.dtype).T)
 
 
 def _distances_to_keys(logits_NR: Tensor) -> Tensor:
-    """Turn scores by distance ``[..., N, 2N - 1]`` into scores by key ``[..., N, N]``, a view.
+    """Turn scores by distance ``[..., N, 2N]`` into scores by key ``[..., N, N]``, a view.
 
-    Entry (i, j) is at column j - i + N - 1, that is at i * (2N - 2) + j + N - 1 of the flattened
-    image.
+    Entry (i, j) is at column j - i + N - 1, that is at i * (2N - 1) + j + N - 1 of the flattened
+    image. The last column only makes the arithmetic come out.
     """
     length = logits_NR.shape[-2]
-    if length == 1:
-        return logits_NR
-    flat = logits_NR.flatten(-2).narrow(-1, length - 1, length * (2 * length - 2))
-    return flat.unflatten(-1, (length, 2 * length - 2)).narrow(-1, 0, length)
+    flat = logits_NR.flatten(-2).narrow(-1, length - 1, length * (2 * length - 1))
+    return flat.unflatten(-1, (length, 2 * length - 1)).narrow(-1, 0, length)
 
 
 class RelativePositionLogits1d(nn.Module):

@@ -143,7 +143,7 @@ class AugmentedConv1d(nn.Module):
         """
         attention_mask = None
         if mask_BN is not None:
-            hidden_BNC = hidden_BNC * mask_BN[..., None]
+            hidden_BNC = hidden_BNC.masked_fill(~mask_BN[..., None], 0.0)
             attention_mask = padding_mask(mask_BN)
         branches, map_BHNN = [], None
         if self.convolution is not None:
