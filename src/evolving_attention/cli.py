@@ -67,7 +67,7 @@ def _train_parser(recipe: Path | None) -> _Parser:
     parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
     parser.add_class_arguments(Recipe)
     parser.add_argument(
-        "--overwrite", type=bool, default=False, help="replace a run in the output folder"
+        "--overwrite", action="store_true", help="replace a run in the output folder"
     )
     # A flag of this name must take jsonargparse's own spelling of it too, "--print_config=".
     parser.add_argument(
@@ -109,6 +109,7 @@ def _inspect_parser() -> _Parser:
         default="probabilities",
         help="after or before the softmax",
     )
+    parser.add_argument("--heads", type=int | None, default=None, help="how many; default: all")
     parser.add_argument(
         "--output", type=str | None, default=None, help="default: maps-SAMPLE.png in the run folder"
     )
@@ -169,7 +170,7 @@ def _inspect(options: Namespace) -> None:
     run = Run.load(options.run)
     chain = chain_of_maps(run, options.sample, options.input)
     output = Path(options.output or run.folder / f"maps-{options.sample}.png")
-    draw_chain(chain, show=options.show).savefig(output, dpi=120)
+    draw_chain(chain, show=options.show, heads=options.heads).savefig(output, dpi=120)
     print(f"{chain.title}: {output}")
 
 

@@ -107,11 +107,9 @@ class Run:
         logits = self._logits(load_file(Path(path), self.recipe.data.layout, "test"))
         predicted = self.task.processor.decode(logits)
         if self.task.kind == "regression":
-            return (
-                pd.DataFrame({"prediction": predicted})
-                if predicted.ndim == 1
-                else pd.DataFrame(predicted)
-            )
+            if predicted.ndim == 1:
+                return pd.DataFrame({"prediction": predicted})
+            return pd.DataFrame(predicted).add_prefix("prediction_")
         names = [f"probability_{label}" for label in self.task.processor.classes]
         table = pd.DataFrame(softmax(logits.astype(np.float64), axis=1), columns=names)
         table.insert(0, "prediction", predicted)
@@ -154,7 +152,7 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
     folder = Path(recipe.output)
     if (folder / "config.json").exists() and not overwrite:
         raise InputError(
-            f"{folder} already holds a run: choose another output, or say --overwrite true."
+            f"{folder} already holds a run: choose another output, or say --overwrite."
         )
     check_options(recipe.training)
     check_model_options(recipe.model)

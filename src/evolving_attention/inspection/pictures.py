@@ -6,12 +6,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from evolving_attention.errors import InputError
 from evolving_attention.inspection.maps import Chain
 
 __all__ = ["draw_chain"]
 
 
-def draw_chain(chain: Chain, *, show: str = "probabilities") -> Figure:
+def draw_chain(chain: Chain, *, show: str = "probabilities", heads: int | None = None) -> Figure:
     """Draw a chain of maps: a column a layer; the mean over heads on top, then each head.
 
     Parameters
@@ -22,14 +23,18 @@ def draw_chain(chain: Chain, *, show: str = "probabilities") -> Figure:
         After the softmax, or before it. Each image has its own colour scale, from 0 (maps: around
         0) to its largest entry, which stands below it: a vague map and a sharp one look alike
         but for that number.
+    heads : int, optional
+        How many heads to draw below their mean. Default: all of them.
 
     Returns
     -------
     Figure
         ``figure.savefig(path)`` writes it.
     """
+    if heads is not None and heads < 0:
+        raise InputError(f"heads must be 0 (the mean alone) or more, got {heads}.")
     layers = chain.probabilities if show == "probabilities" else chain.maps
-    images = np.concatenate([layers.mean(1, keepdims=True), layers], axis=1)
+    images = np.concatenate([layers.mean(1, keepdims=True), layers[:, :heads]], axis=1)
     num_layers, num_rows = images.shape[:2]
     figure = Figure(figsize=(1.35 * num_layers + 1.1, 1.35 * num_rows + 2.2), layout="constrained")
     FigureCanvasAgg(figure)

@@ -19,6 +19,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
+    AutoModelForTimeSeriesPrediction,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -491,3 +492,4 @@ class EADCTransformerForRegression(_EADCTransformerWithHead):
 AutoConfig.register(EADCTransformerConfig.model_type, EADCTransformerConfig)
 AutoModel.register(EADCTransformerConfig, EADCTransformerModel)
 AutoModelForSequenceClassification.register(EADCTransformerConfig, EADCTransformerForClassification)
+AutoModelForTimeSeriesPrediction.register(EADCTransformerConfig, EADCTransformerForRegression)

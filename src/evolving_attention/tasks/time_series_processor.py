@@ -63,6 +63,10 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
     @property
     def num_channels(self) -> int:
         """Channels of the series."""
+        if not hasattr(self, "mean"):
+            raise InputError(
+                "the processor has learned no statistics yet; call fit on the training part."
+            )
         return len(self.mean)
 
     def fit(self, series: Collection, max_length: int | None = None) -> Self:
