@@ -264,14 +264,16 @@ def test_relative_positions_are_parameters_and_get_gradients():
 @pytest.mark.parametrize("name", ["key_ratio", "value_ratio"])
 @pytest.mark.parametrize("ratio", [0.3, 1 / 16, -0.25, 1.5, float("nan")])
 def test_a_ratio_the_heads_do_not_divide_is_refused_with_one_that_they_do(name, ratio):
-    with pytest.raises(ValueError, match=rf"{name}={ratio} of 16 channels.*2 heads.*0\.125") as error:
+    with pytest.raises(
+        ValueError, match=rf"{name}={ratio} of 16 channels.*2 heads.*0\.125"
+    ) as error:
         layer(**{name: ratio})
     assert one_sentence(error)
 
 
 @pytest.mark.parametrize(("key_ratio", "value_ratio"), [(0, 0.5), (0.5, 0)])
 def test_keys_without_values_and_values_without_keys_are_refused(key_ratio, value_ratio):
-    with pytest.raises(ValueError, match="key_ratio.*value_ratio.*both") as error:
+    with pytest.raises(ValueError, match=r"key_ratio.*value_ratio.*both") as error:
         layer(key_ratio, value_ratio)
     assert one_sentence(error)
 

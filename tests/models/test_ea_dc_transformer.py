@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,6 @@ from evolving_attention.models import (
 from evolving_attention.models.pooling import POOLINGS
 from tests.models.helpers import (
     EXACT,
-    LENGTHS,
     Restatement,
     padded,
     series_of,
@@ -71,7 +72,13 @@ def test_a_padded_batch_is_scored_as_the_paper_says_of_each_series_alone(options
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"pooling": "flatten"}, TWIN, {"learned_mixing": True}, {"key_ratio": 0, "value_ratio": 0}],
+    [
+        {},
+        {"pooling": "flatten"},
+        TWIN,
+        {"learned_mixing": True},
+        {"key_ratio": 0, "value_ratio": 0},
+    ],
     ids=str,
 )
 def test_training_normalises_by_the_real_steps_of_the_batch_as_the_paper_says(options):
@@ -236,7 +243,7 @@ def test_the_chain_starts_plain_and_runs_through_every_layer():
             )
     model(values, mask)
     assert seen[0][0] is None
-    for (_, handed_on), (taken, _) in zip(seen, seen[1:], strict=False):
+    for (_, handed_on), (taken, _) in pairwise(seen):
         assert taken is handed_on
 
 
@@ -252,11 +259,23 @@ WIDTHS = [
     ("num_attention_heads", 4, lambda model, output: output.maps[0].shape[1]),
     ("num_blocks", 3, lambda model, output: len(output.maps) // 2),
     ("hidden_size", 32, lambda model, output: output.hidden_states[-1].shape[-1]),
-    ("intermediate_size", 20, lambda model, _: model.model.blocks[1].first_feed_forward[0].out_features),
-    ("intermediate_size", 20, lambda model, _: model.model.blocks[1].second_feed_forward[3].in_features),
+    (
+        "intermediate_size",
+        20,
+        lambda model, _: model.model.blocks[1].first_feed_forward[0].out_features,
+    ),
+    (
+        "intermediate_size",
+        20,
+        lambda model, _: model.model.blocks[1].second_feed_forward[3].in_features,
+    ),
     ("input_size", 3, lambda model, _: model.model.stem.projection.in_features),
     ("max_length", 11, lambda model, _: len(model.model.stem.positions)),
-    ("kernel_size", 4, lambda model, _: model.model.blocks[0].first_convolution.convolution.direction.shape[2]),
+    (
+        "kernel_size",
+        4,
+        lambda model, _: model.model.blocks[0].first_convolution.convolution.direction.shape[2],
+    ),
     ("num_labels", 5, lambda model, output: output.logits.shape[1]),
 ]
 
@@ -274,7 +293,9 @@ def test_ratios_set_the_widths_of_both_branches(key_ratio, value_ratio):
         for layer in (block.first_convolution, block.second_convolution):
             convolved = 0 if layer.convolution is None else layer.convolution.bias.numel()
             assert convolved == 16 - 16 * value_ratio
-            projected = 0 if layer.attention is None else layer.attention.query_key_value.out_features
+            projected = (
+                0 if layer.attention is None else layer.attention.query_key_value.out_features
+            )
             assert projected == 16 * (2 * key_ratio + value_ratio)
 
 
@@ -355,5 +376,6 @@ def test_the_batch_around_a_series_does_not_matter_in_evaluation():
     model = small_model()
     values, mask = padded(series_of())
     order = torch.tensor([2, 0, 1])
-    assert_close(model(values[order], mask[order]).logits, model(values, mask).logits[order], **EXACT)
-    assert LENGTHS[0] == values.shape[1]
+    assert_close(
+        model(values[order], mask[order]).logits, model(values, mask).logits[order], **EXACT
+    )

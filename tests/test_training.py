@@ -1,0 +1,523 @@
+import random
+import tempfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers.utils import logging
+
+from evolving_attention.recipe import ProcessingOptions, TrainingOptions
+from evolving_attention.tasks.time_series import TimeSeriesTask, predict_logits
+from evolving_attention.tasks.time_series_data import LabelledSeries
+from evolving_attention.training import check_options, seeded, train_network
+from tests.tasks.helpers import SMALL, one_sentence, sines_and_noise, unless_refused, waves
+
+NAN, INF = float("nan"), float("inf")
+OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=1e-2)
+#: Series of the training data, and what 0.2 of them leaves to train on.
+CASES, TRAINING_CASES = 40, 32
+
+
+def train(data=None, *, task=None, kind="classification", model=None, seed=0, **options):
+    return train_network(
+        task or TimeSeriesTask(kind),
+        data or sines_and_noise(CASES),
+        SMALL | (model or {}),
+        replace(OPTIONS, **options),
+        seed=seed,
+    )
+
+
+def state(network):
+    return network.model.state_dict()
+
+
+def same_weights(one, other):
+    assert list(state(one)) == list(state(other))
+    return all(torch.equal(state(one)[name], state(other)[name]) for name in state(one))
+
+
+def is_finite(network):
+    losses = [entry["loss"] for entry in network.history]
+    return np.isfinite(losses).all() and all(
+        weights.isfinite().all() for weights in state(network).values()
+    )
+
+
+def column(network, name):
+    return [entry[name] for entry in network.history]
+
+
+class SpyingTask(TimeSeriesTask):
+    """Keeps what each batch holds; presses Ctrl-C instead of making one batch more than allowed."""
+
+    def __init__(self, kind="classification", stop_after=None):
+        super().__init__(kind)
+        self.stop_after, self.batches = stop_after, []
+
+    def collate(self, examples):
+        if len(self.batches) == self.stop_after:
+            raise KeyboardInterrupt
+        self.batches.append({example["input_values"].tobytes() for example in examples})
+        return super().collate(examples)
+
+
+# Learning
+
+
+@pytest.mark.parametrize(
+    ("model", "unequal"), [({}, False), ({"alpha": 0, "beta": 0}, False), ({"patch_size": 2}, True)]
+)
+def test_it_learns_to_tell_classes_apart(model, unequal):
+    task = TimeSeriesTask("classification")
+    network = train(
+        sines_and_noise(60, unequal=unequal), task=task, model=model, epochs=20, select_by="metric"
+    )
+    fresh = sines_and_noise(100, seed=1, unequal=unequal)
+    logits = predict_logits(network.model, task.processor, fresh.series)
+    assert task.measure(logits, fresh.targets)["accuracy"] >= 0.8
+
+
+@pytest.mark.parametrize("targets", [1, 2])
+def test_it_learns_to_predict_numbers(targets):
+    task = TimeSeriesTask("regression")
+    network = train(waves(80, targets=targets), task=task, epochs=20)
+    fresh = waves(80, targets=targets, seed=1)
+    logits = predict_logits(network.model, task.processor, fresh.series)
+    assert task.measure(logits, fresh.targets)["r2"] >= 0.5
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "radam"])
+def test_either_optimizer_learns(optimizer):
+    network = train(optimizer=optimizer, epochs=20, validation=0.0)
+    assert network.history[-1]["loss"] < 0.8 * network.history[0]["loss"]
+
+
+def test_the_optimizers_differ():
+    assert not same_weights(train(optimizer="adamw"), train(optimizer="radam"))
+
+
+def test_weight_decay_pulls_the_weights_to_zero():
+    def size(weight_decay):
+        network = train(weight_decay=weight_decay, validation=0.0, warmup=0.0)
+        return network.model.model.blocks[0].first_feed_forward[0].weight.norm()
+
+    assert size(20.0) < 0.5 * size(0.0)
+
+
+def test_it_leaves_the_network_in_evaluation_mode():
+    assert not train(epochs=1).model.training
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_a_batch_may_be_of_any_size(batch_size):
+    assert is_finite(train(batch_size=batch_size, epochs=2))
+
+
+def test_series_of_one_step_can_be_trained_on():
+    data = sines_and_noise()
+    assert is_finite(train(LabelledSeries([values[:, :1] for values in data.series], data.targets)))
+
+
+def test_one_series_of_each_class_can_be_trained_on():
+    network = train(sines_and_noise(2), batch_size=1)
+    assert is_finite(network)
+    assert (network.epoch, network.interrupted) == (OPTIONS.epochs, False)
+
+
+def test_a_constant_target_can_be_trained_on():
+    data = waves()
+    network = train(LabelledSeries(data.series, np.full(CASES, 3.0)), kind="regression")
+    assert is_finite(network)
+    assert column(network, "validation_rmse")[-1] < 1
+
+
+def test_missing_values_can_be_trained_on():
+    data = sines_and_noise()
+    rng = np.random.default_rng(0)
+    for index, values in enumerate(data.series):
+        values[rng.random(values.shape) < (1.0 if index == 5 else 0.4)] = NAN
+    assert is_finite(train(data))
+
+
+@pytest.mark.parametrize("mode", ["robust", "standard", "series", "none"])
+def test_heavy_tails_do_not_destabilise_training(mode):
+    data, rng = sines_and_noise(), np.random.default_rng(0)
+    for values in data.series:
+        values *= np.exp(rng.standard_cauchy(size=values.shape).clip(-50, 50))
+    task = TimeSeriesTask("classification", ProcessingOptions(mode))
+    network = train(data, task=task)
+    assert is_finite(network)
+    assert max(column(network, "loss")) < 2
+
+
+def test_a_few_extreme_values_do_not_keep_it_from_learning():
+    data = sines_and_noise(60)
+    for index in range(0, 60, 7):
+        data.series[index][0, index % 20] = (-1) ** index * 1e6
+    network = train(data, epochs=20, select_by="metric")
+    assert max(column(network, "validation_accuracy")) >= 0.8
+
+
+# Seeds
+
+
+def test_the_same_seed_gives_the_same_weights_and_predictions_to_the_bit():
+    networks, predictions = [], []
+    for disturbance in (1, 2):
+        random.seed(disturbance)
+        np.random.seed(disturbance)
+        torch.manual_seed(disturbance)
+        task = TimeSeriesTask("classification")
+        networks.append(train(task=task, seed=3))
+        series = sines_and_noise(10, seed=1).series
+        predictions.append(predict_logits(networks[-1].model, task.processor, series))
+    assert same_weights(*networks)
+    assert networks[0].history == networks[1].history
+    assert np.array_equal(*predictions)
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.2])
+def test_another_seed_gives_another_network(validation):
+    zero, one = (train(seed=seed, epochs=1, validation=validation) for seed in (0, 1))
+    name = "model.stem.projection.weight"
+    assert not torch.equal(state(zero)[name], state(one)[name])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_told_in_one_sentence(seed):
+    with one_sentence("seed", seed):
+        train(seed=seed)
+
+
+def random_states():
+    return random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+
+
+def test_the_global_random_states_are_left_as_they_were():
+    before = random_states()
+    train(refit=True)
+    assert random_states() == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_error_leaves_the_global_random_states_as_they_were(error):
+    before = random_states()
+    with pytest.raises(error), seeded(3):
+        random.random(), np.random.rand(), torch.rand(1)
+        raise error
+    assert random_states() == before
+
+
+def test_a_seed_seeds_python_numpy_and_torch():
+    def draw(seed):
+        with seeded(seed):
+            return random.random(), np.random.rand(), torch.rand(1).item()
+
+    assert draw(0) == draw(0)
+    assert all(one != other for one, other in zip(draw(0), draw(1), strict=True))
+
+
+# The chosen epoch
+
+
+def held_out_measures(network, task, data, seed=0):
+    """Measure a network again on the part that its training held out."""
+    _, validation = task.split(data, OPTIONS.validation, seed)
+    series = [inputs.T for inputs in validation.inputs]
+    plain = TimeSeriesTask(task.kind, ProcessingOptions("none", None))
+    plain.split(data, 0.0, seed)
+    targets = task.processor.class_labels[validation.targets]
+    return task.measure(predict_logits(network.model, plain.processor, series), targets)
+
+
+def assert_has_weights_of_its_epoch(network, task, data):
+    measured = held_out_measures(network, task, data)
+    losses = column(network, "validation_log_loss")
+    assert measured["log_loss"] == pytest.approx(losses[network.epoch - 1], rel=1e-4)
+    others = losses[: network.epoch - 1] + losses[network.epoch :]
+    assert min(abs(measured["log_loss"] - loss) for loss in others) > 1e-3
+
+
+def test_the_epoch_is_chosen_by_the_validation_loss():
+    task, data = TimeSeriesTask("classification"), sines_and_noise(CASES)
+    network = train(data, task=task, epochs=12, schedule="constant", learning_rate=0.03)
+    losses = column(network, "validation_loss")
+    assert network.epoch == 1 + int(np.argmin(losses))
+    assert network.epoch < len(losses) == 12
+    assert_has_weights_of_its_epoch(network, task, data)
+
+
+def test_the_epoch_can_be_chosen_by_the_metric():
+    task, data = TimeSeriesTask("classification"), sines_and_noise(CASES)
+    network = train(data, task=task, epochs=8, select_by="metric")
+    assert network.epoch == 1 + int(np.argmax(column(network, "validation_accuracy")))
+    assert network.epoch < 1 + int(np.argmin(column(network, "validation_loss")))
+    assert_has_weights_of_its_epoch(network, task, data)
+
+
+def test_the_metric_of_a_regression_is_the_smaller_the_better():
+    network = train(waves(), kind="regression", epochs=8, select_by="metric")
+    errors = column(network, "validation_rmse")
+    assert network.epoch == 1 + int(np.argmin(errors)) != 1 + int(np.argmax(errors))
+
+
+def test_patience_stops_early():
+    network = train(patience=2, epochs=60, schedule="constant", learning_rate=0.05)
+    assert len(network.history) == network.epoch + 2 < 60
+    assert np.argmin(column(network, "validation_loss")) == network.epoch - 1
+
+
+def test_without_patience_no_epoch_is_left_out():
+    network = train(epochs=12, schedule="constant", learning_rate=0.05)
+    assert column(network, "epoch") == list(range(1, 13))
+
+
+def test_without_a_validation_part_the_last_epoch_is_taken():
+    network = train(validation=0.0)
+    assert (network.epoch, len(network.history)) == (4, 4)
+    assert not any(name.startswith("validation") for entry in network.history for name in entry)
+
+
+def test_training_takes_each_training_series_once_an_epoch():
+    task = SpyingTask()
+    train(task=task, epochs=3, validation=0.0)
+    assert [len(batch) for batch in task.batches] == [8] * 15
+    for epoch in range(3):
+        assert len(set().union(*task.batches[5 * epoch : 5 * epoch + 5])) == CASES
+
+
+def test_the_history_tells_losses_and_measures_of_every_epoch():
+    network = train()
+    assert column(network, "epoch") == [1, 2, 3, 4]
+    names = {"loss", "learning_rate", "validation_loss", "validation_accuracy"}
+    assert all(names <= set(entry) for entry in network.history)
+    assert network.seconds > 0
+
+
+# Refit
+
+
+def test_refit_trains_on_everything_for_the_chosen_epochs():
+    task = SpyingTask()
+    network = train(task=task, refit=True, warmup=0.0, schedule="constant", epochs=6)
+    epochs = [entry["epoch"] for entry in network.history]
+    assert epochs == [*range(1, 7), *range(1, network.epoch + 1)]
+    first = 6 * (TRAINING_CASES // 8 + 1)
+    assert len(set().union(*task.batches[first:])) == CASES
+    assert len(task.batches) == first + network.epoch * CASES // 8
+
+
+def test_refit_gives_what_training_on_everything_for_that_long_gives():
+    constant = {"warmup": 0.0, "schedule": "constant", "learning_rate": 0.03}
+    network = train(refit=True, epochs=8, **constant)
+    assert network.epoch < 8
+    assert same_weights(network, train(validation=0.0, epochs=network.epoch, **constant))
+
+
+def test_without_a_validation_part_there_is_nothing_to_refit():
+    network = train(refit=True, validation=0.0)
+    assert len(network.history) == OPTIONS.epochs
+    assert same_weights(network, train(validation=0.0))
+
+
+# Ctrl-C
+
+BATCHES_OF_AN_EPOCH = TRAINING_CASES // 8 + 1
+
+
+def test_ctrl_c_keeps_the_best_weights():
+    data, options = sines_and_noise(CASES), {"epochs": 30, "select_by": "metric"}
+    task = SpyingTask(stop_after=8 * BATCHES_OF_AN_EPOCH + 2)
+    network = train(data, task=task, **options)
+    assert network.interrupted
+    assert not network.model.training
+    assert len(network.history) == 8
+    assert network.epoch == 1 + int(np.argmax(column(network, "validation_accuracy"))) < 8
+    assert_has_weights_of_its_epoch(network, task, data)
+
+
+@pytest.mark.parametrize("stop_after", [0, 2])
+def test_ctrl_c_in_the_first_epoch_gives_a_network_that_works(stop_after):
+    data, task = sines_and_noise(CASES), SpyingTask(stop_after=stop_after)
+    network = train(data, task=task)
+    assert network.interrupted
+    assert np.isfinite(predict_logits(network.model, task.processor, data.series)).all()
+
+
+def test_ctrl_c_without_a_validation_part_keeps_the_last_weights():
+    network = train(task=SpyingTask(stop_after=2 * CASES // 8 + 1), validation=0.0)
+    assert (network.interrupted, network.epoch) == (True, 2)
+
+
+def test_ctrl_c_skips_the_refit():
+    task = SpyingTask(stop_after=2 * BATCHES_OF_AN_EPOCH + 1)
+    network = train(task=task, refit=True)
+    assert network.interrupted
+    assert len(network.history) == 2
+
+
+def test_ctrl_c_during_the_refit_keeps_the_chosen_network():
+    chosen = train(epochs=6)
+    stop = 6 * BATCHES_OF_AN_EPOCH + 2
+    network = train(task=SpyingTask(stop_after=stop), epochs=6, refit=True)
+    assert network.interrupted
+    assert network.epoch == chosen.epoch
+    assert same_weights(network, chosen)
+
+
+def test_ctrl_c_leaves_the_global_random_states_as_they_were():
+    before = random_states()
+    train(task=SpyingTask(stop_after=3))
+    assert random_states() == before
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.2])
+def test_a_loss_that_is_not_finite_is_told_in_one_sentence(validation):
+    with one_sentence("loss", "epoch 1", "learning_rate", "1e+20"):
+        train(learning_rate=1e20, validation=validation)
+
+
+def test_bfloat16_learns_and_leaves_later_training_alone():
+    expected = train()
+    network = train(precision="bfloat16", epochs=20, validation=0.0)
+    assert network.history[-1]["loss"] < 0.8 * network.history[0]["loss"]
+    assert all(weights.dtype == torch.float32 for weights in network.model.parameters())
+    assert not same_weights(network, train(epochs=20, validation=0.0))
+    assert same_weights(train(), expected)
+
+
+def test_gradient_checkpointing_changes_memory_and_nothing_else():
+    two_blocks = {"num_blocks": 2, "hidden_dropout": 0.3}
+    expected = train(model=two_blocks)
+    actual = train(model=two_blocks, gradient_checkpointing=True)
+    assert actual.epoch == expected.epoch
+    for name, weights in state(actual).items():
+        torch.testing.assert_close(weights, state(expected)[name], rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_clipped():
+    unclipped = train(gradient_clip=0.0)
+    assert same_weights(unclipped, train(gradient_clip=1e9))
+    assert not same_weights(unclipped, train(gradient_clip=1e-6))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [0.75, 0.5, 0.25, 0]),
+        ("cosine", [0.85, 0.5, 0.15, 0]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(schedule, shares):
+    network = train(schedule=schedule, warmup=0.0)
+    actual = np.array(column(network, "learning_rate")) / OPTIONS.learning_rate
+    assert actual == pytest.approx(shares, abs=0.08)  # one of four steps before an epoch's end
+
+
+def test_the_learning_rate_rises_in_the_warmup():
+    rates = column(train(schedule="constant", warmup=0.5), "learning_rate")
+    assert rates == pytest.approx([0.00375, 0.00875, 0.01, 0.01], rel=1e-3)
+
+
+# Options
+
+OUT_OF_RANGE = {
+    "epochs": [0, -1],
+    "batch_size": [0],
+    "learning_rate": [0.0, -1e-3, NAN, INF],
+    "weight_decay": [-0.1, NAN],
+    "warmup": [-0.1, 1.0, NAN],
+    "gradient_clip": [-1.0, INF],
+    "validation": [-0.1, 1.0, NAN],
+    "patience": [0, -3],
+}
+UNKNOWN = {
+    "optimizer": "sgd",
+    "schedule": "step",
+    "select_by": "accuracy",
+    "precision": "float16",
+}
+OF_WRONG_TYPE = {
+    "epochs": 2.5,
+    "batch_size": "16",
+    "learning_rate": "1e-3",
+    "validation": None,
+    "patience": 1.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in OUT_OF_RANGE.items() for value in values]
+    + [*UNKNOWN.items(), *OF_WRONG_TYPE.items()],
+)
+def test_an_option_that_cannot_work_is_told_in_one_sentence(name, value):
+    with one_sentence(f"training.{name}", value):
+        train(**{name: value})
+
+
+def test_the_ends_of_the_ranges_are_allowed():
+    check_options(TrainingOptions())
+    check_options(replace(OPTIONS, epochs=1, weight_decay=0, warmup=0, gradient_clip=0, patience=1))
+
+
+def test_whole_numbers_do_for_options_that_may_be_broken():
+    network = unless_refused(lambda: train(weight_decay=0, gradient_clip=1, warmup=0, validation=0))
+    assert network is not None
+
+
+# What it leaves behind
+
+
+@pytest.mark.parametrize("stop_after", [None, 2 * BATCHES_OF_AN_EPOCH], ids=["whole", "ctrl-c"])
+def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch, stop_after):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    train(task=SpyingTask(stop_after=stop_after))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["here", "temporary"]
+
+
+def test_without_progress_nothing_is_printed(capfd):
+    train(refit=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_shown_on_the_error_stream(capfd):
+    train_network(
+        TimeSeriesTask("classification"), sines_and_noise(CASES), SMALL, OPTIONS, progress=True
+    )
+    output, errors = capfd.readouterr()
+    assert output == ""
+    assert "/4" in errors
+    assert "validation loss=" in errors
+
+
+def test_the_words_of_transformers_are_as_loud_after_as_before():
+    before = logging.get_verbosity()
+    logging.set_verbosity_warning()
+    logging.enable_progress_bar()
+    try:
+        train(epochs=1)
+        with one_sentence("loss"):
+            train(learning_rate=1e20)
+        assert logging.get_verbosity() == logging.WARNING
+        assert logging.is_progress_bar_enabled()
+    finally:
+        logging.set_verbosity(before)
+
+
+def test_the_data_are_not_modified():
+    data = sines_and_noise(CASES)
+    data.series[3][0, :4] = NAN
+    before = [values.copy() for values in data.series]
+    train(data, refit=True, epochs=1)
+    for values, expected in zip(data.series, before, strict=True):
+        np.testing.assert_array_equal(values, expected)
