@@ -8,7 +8,7 @@ import torch
 from transformers.utils import logging
 
 from evolving_attention.recipe import ProcessingOptions, TrainingOptions
-from evolving_attention.tasks.time_series import TimeSeriesTask, predict_logits
+from evolving_attention.tasks.time_series import TimeSeriesTask, collate, predict_logits
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from evolving_attention.training import check_options, seeded, train_network
 from tests.tasks.helpers import SMALL, one_sentence, sines_and_noise, unless_refused, waves
@@ -72,25 +72,27 @@ class SpyingTask(TimeSeriesTask):
 def test_it_learns_to_tell_classes_apart(model, unequal):
     task = TimeSeriesTask("classification")
     network = train(
-        sines_and_noise(60, unequal=unequal), task=task, model=model, epochs=20, select_by="metric"
+        sines_and_noise(60, unequal=unequal), task=task, model=model, epochs=12, learning_rate=0.03
     )
     fresh = sines_and_noise(100, seed=1, unequal=unequal)
     logits = predict_logits(network.model, task.processor, fresh.series)
-    assert task.measure(logits, fresh.targets)["accuracy"] >= 0.8
+    assert task.measure(logits, fresh.targets)["accuracy"] >= 0.9
 
 
 @pytest.mark.parametrize("targets", [1, 2])
 def test_it_learns_to_predict_numbers(targets):
     task = TimeSeriesTask("regression")
-    network = train(waves(80, targets=targets), task=task, epochs=20)
+    network = train(waves(80, targets=targets), task=task, epochs=12, learning_rate=0.03)
     fresh = waves(80, targets=targets, seed=1)
     logits = predict_logits(network.model, task.processor, fresh.series)
-    assert task.measure(logits, fresh.targets)["r2"] >= 0.5
+    assert task.measure(logits, fresh.targets)["r2"] >= 0.8
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "radam"])
 def test_either_optimizer_learns(optimizer):
-    network = train(optimizer=optimizer, epochs=20, validation=0.0)
+    network = train(
+        optimizer=optimizer, epochs=12, validation=0.0, learning_rate=0.1, schedule="constant"
+    )
     assert network.history[-1]["loss"] < 0.8 * network.history[0]["loss"]
 
 
@@ -156,7 +158,7 @@ def test_a_few_extreme_values_do_not_keep_it_from_learning():
     data = sines_and_noise(60)
     for index in range(0, 60, 7):
         data.series[index][0, index % 20] = (-1) ** index * 1e6
-    network = train(data, epochs=20, select_by="metric")
+    network = train(data, epochs=12, learning_rate=0.03)
     assert max(column(network, "validation_accuracy")) >= 0.8
 
 
@@ -204,9 +206,13 @@ def test_the_global_random_states_are_left_as_they_were():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_error_leaves_the_global_random_states_as_they_were(error):
     before = random_states()
-    with pytest.raises(error), seeded(3):
+
+    def fail():
         random.random(), np.random.rand(), torch.rand(1)
         raise error
+
+    with pytest.raises(error), seeded(3):
+        fail()
     assert random_states() == before
 
 
@@ -222,39 +228,31 @@ def test_a_seed_seeds_python_numpy_and_torch():
 # The chosen epoch
 
 
-def held_out_measures(network, task, data, seed=0):
-    """Measure a network again on the part that its training held out."""
-    _, validation = task.split(data, OPTIONS.validation, seed)
-    series = [inputs.T for inputs in validation.inputs]
-    plain = TimeSeriesTask(task.kind, ProcessingOptions("none", None))
-    plain.split(data, 0.0, seed)
-    targets = task.processor.class_labels[validation.targets]
-    return task.measure(predict_logits(network.model, plain.processor, series), targets)
-
-
-def assert_has_weights_of_its_epoch(network, task, data):
-    measured = held_out_measures(network, task, data)
-    losses = column(network, "validation_log_loss")
-    assert measured["log_loss"] == pytest.approx(losses[network.epoch - 1], rel=1e-4)
-    others = losses[: network.epoch - 1] + losses[network.epoch :]
-    assert min(abs(measured["log_loss"] - loss) for loss in others) > 1e-3
+def assert_has_weights_of_its_epoch(network, data):
+    """Compare with the losses of its history on the part that its training held out."""
+    _, held_out = TimeSeriesTask("classification").split(data, OPTIONS.validation, 0)
+    with torch.inference_mode():
+        output = network.model(**collate([held_out[index] for index in range(len(held_out))]))
+    losses = column(network, "validation_loss")
+    assert output.loss.item() == pytest.approx(losses[network.epoch - 1], rel=1e-4)
+    assert abs(losses[-1] - losses[network.epoch - 1]) > 1e-3
 
 
 def test_the_epoch_is_chosen_by_the_validation_loss():
-    task, data = TimeSeriesTask("classification"), sines_and_noise(CASES)
-    network = train(data, task=task, epochs=12, schedule="constant", learning_rate=0.03)
+    data = sines_and_noise(CASES)
+    network = train(data, epochs=12, schedule="constant", learning_rate=0.03)
     losses = column(network, "validation_loss")
     assert network.epoch == 1 + int(np.argmin(losses))
     assert network.epoch < len(losses) == 12
-    assert_has_weights_of_its_epoch(network, task, data)
+    assert_has_weights_of_its_epoch(network, data)
 
 
 def test_the_epoch_can_be_chosen_by_the_metric():
-    task, data = TimeSeriesTask("classification"), sines_and_noise(CASES)
-    network = train(data, task=task, epochs=8, select_by="metric")
+    data = sines_and_noise(CASES)
+    network = train(data, epochs=8, select_by="metric")
     assert network.epoch == 1 + int(np.argmax(column(network, "validation_accuracy")))
     assert network.epoch < 1 + int(np.argmin(column(network, "validation_loss")))
-    assert_has_weights_of_its_epoch(network, task, data)
+    assert_has_weights_of_its_epoch(network, data)
 
 
 def test_the_metric_of_a_regression_is_the_smaller_the_better():
@@ -335,7 +333,7 @@ def test_ctrl_c_keeps_the_best_weights():
     assert not network.model.training
     assert len(network.history) == 8
     assert network.epoch == 1 + int(np.argmax(column(network, "validation_accuracy"))) < 8
-    assert_has_weights_of_its_epoch(network, task, data)
+    assert_has_weights_of_its_epoch(network, data)
 
 
 @pytest.mark.parametrize("stop_after", [0, 2])
@@ -417,7 +415,7 @@ def test_gradients_are_clipped():
 def test_the_learning_rate_follows_its_schedule(schedule, shares):
     network = train(schedule=schedule, warmup=0.0)
     actual = np.array(column(network, "learning_rate")) / OPTIONS.learning_rate
-    assert actual == pytest.approx(shares, abs=0.08)  # one of four steps before an epoch's end
+    assert actual == pytest.approx(shares, abs=0.1)
 
 
 def test_the_learning_rate_rises_in_the_warmup():
@@ -458,7 +456,7 @@ OF_WRONG_TYPE = {
     + [*UNKNOWN.items(), *OF_WRONG_TYPE.items()],
 )
 def test_an_option_that_cannot_work_is_told_in_one_sentence(name, value):
-    with one_sentence(f"training.{name}", value):
+    with one_sentence(f"training.{name}"):
         train(**{name: value})
 
 

@@ -1,12 +1,11 @@
 """Learned relative-position logits in one and two dimensions, with O(length) parameters.
 
-Shape letters: B batch, H heads, N positions (queries and keys alike), E head width, R = 2N
-distances.
+Shape letters: B batch, H heads, N queries, M = N keys, E head width, R = 2N - 1 distances.
 
 The logit of query i and key j gains ``query_i . r_(j - i)`` with one learned vector r a distance,
 shared by the heads (Shaw et al. 2018; two dimensions as in attention-augmented convolution, Bello
-et al. 2019). All distances are scored at once, ``[B, H, N, R]``, and read off at the right places
-by strides: no table of N x N indices or vectors.
+et al. 2019). The vectors from each query to each key, ``[N, M, E]``, are laid out once for the whole
+batch: less than a map as long as heads are narrow, E < B H, as they are in the papers' networks.
 """
 
 import torch
@@ -33,21 +32,12 @@ class _DistanceTable(nn.Module):
     def forward(self, query: Tensor) -> Tensor:
         """Score queries ``[..., N, E]`` against the distances to N keys: ``[..., N, N]``."""
         length, farthest = query.shape[-2], self.max_length - 1
-        distance_R = torch.arange(1 - length, length + 1, device=query.device).clamp(
-            -farthest, farthest
-        )
-        return _distances_to_keys(query @ self.weight[distance_R + farthest].to(query.dtype).T)
-
-
-def _distances_to_keys(logits_NR: Tensor) -> Tensor:
-    """Turn scores by distance ``[..., N, 2N]`` into scores by key ``[..., N, N]``, a view.
-
-    Entry (i, j) is at column j - i + N - 1, that is at i * (2N - 1) + j + N - 1 of the flattened
-    image. The last column only makes the arithmetic come out.
-    """
-    length = logits_NR.shape[-2]
-    flat = logits_NR.flatten(-2).narrow(-1, length - 1, length * (2 * length - 1))
-    return flat.unflatten(-1, (length, 2 * length - 1)).narrow(-1, 0, length)
+        distance_R = torch.arange(1 - length, length, device=query.device)
+        vector_RE = self.weight[distance_R.clamp(-farthest, farthest) + farthest]
+        # N consecutive distances lead from one query to all keys; the last query's come first.
+        width = vector_RE.shape[1]
+        vector_NME = vector_RE.as_strided((length, length, width), (width, width, 1)).flip(0)
+        return torch.einsum("...ne,nme->...nm", query, vector_NME.to(query.dtype))
 
 
 class RelativePositionLogits1d(nn.Module):
