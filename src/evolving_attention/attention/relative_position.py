@@ -4,8 +4,9 @@ Shape letters: B batch, H heads, N queries, M = N keys, E head width, R = 2N - 1
 
 The logit of query i and key j gains ``query_i . r_(j - i)`` with one learned vector r a distance,
 shared by the heads (Shaw et al. 2018; two dimensions as in attention-augmented convolution, Bello
-et al. 2019). The vectors from each query to each key, ``[N, M, E]``, are laid out once for the whole
-batch: less than a map as long as heads are narrow, E < B H, as they are in the papers' networks.
+et al. 2019). The vectors from each query to each key, ``[N, M, E]``, are laid out once for the
+whole batch: less than a map as long as heads are narrow, E < B H, as they are in the papers'
+networks.
 """
 
 import torch

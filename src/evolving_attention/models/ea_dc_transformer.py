@@ -176,8 +176,8 @@ class EADCTransformerModelOutput(ModelOutput):
     ----------
     last_hidden_state : Tensor of shape [B, N, D]
         0 at padded positions.
-    position_mask : bool Tensor of shape [B, N]
-        True at real positions.
+    position_mask : bool Tensor of shape [B, N], optional
+        True at real positions; None where all are.
     hidden_states : tuple of Tensor of shape [B, N, D], optional
         After the stem and after each block.
     attentions : tuple of Tensor of shape [B, H, N, N], optional
@@ -229,14 +229,17 @@ class EADCTransformerStem(nn.Module):
         """Draw the positions from U(-.02, .02), as the authors' code."""
         nn.init.uniform_(self.positions, -0.02, 0.02)
 
-    def forward(self, input_values_BTF: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input_values_BTF: Tensor, mask_BT: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the embedded positions ``[B, N, D]`` and which of them are real ``[B, N]``."""
-        steps_BTF = input_values_BTF.masked_fill(~mask_BT[..., None], 0.0)
-        short = -steps_BTF.shape[1] % self.patch_size
-        patches_BNF = (
-            F.pad(steps_BTF, (0, 0, 0, short)).unflatten(1, (-1, self.patch_size)).flatten(2)
-        )
-        mask_BN = F.pad(mask_BT, (0, short)).unflatten(1, (-1, self.patch_size)).any(-1)
+        short = -input_values_BTF.shape[1] % self.patch_size
+        mask_BN = None
+        if mask_BT is not None:
+            input_values_BTF = input_values_BTF.masked_fill(~mask_BT[..., None], 0.0)
+            mask_BN = F.pad(mask_BT, (0, short)).unflatten(1, (-1, self.patch_size)).any(-1)
+        steps_BTF = F.pad(input_values_BTF, (0, 0, 0, short))
+        patches_BNF = steps_BTF.unflatten(1, (-1, self.patch_size)).flatten(2)
         hidden_BND = self.projection(patches_BNF) * self.projection.out_features**0.5
         last = self.positions.shape[0] - 1
         position_N = torch.arange(patches_BNF.shape[1], device=patches_BNF.device).clamp(max=last)
@@ -271,7 +274,7 @@ class EADCTransformerBlock(GradientCheckpointingLayer):
         self.output_norm = MaskedBatchNorm(config.hidden_size)
 
     def forward(
-        self, hidden_BND: Tensor, previous_map: Tensor | None, mask_BN: Tensor
+        self, hidden_BND: Tensor, previous_map: Tensor | None, mask_BN: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the hidden states and the maps of the two layers, if there is attention."""
         residual_BND = hidden_BND
@@ -365,7 +368,7 @@ class EADCTransformerModel(EADCTransformerPreTrainedModel):
             hidden_states.append(hidden_BND)
             maps += [first_map, previous_map]
         return EADCTransformerModelOutput(
-            last_hidden_state=hidden_BND.masked_fill(~mask_BN[..., None], 0.0),
+            last_hidden_state=_zero_padded(hidden_BND, mask_BN),
             position_mask=mask_BN,
             hidden_states=tuple(hidden_states)
             if self._asked(output_hidden_states, "output_hidden_states")
@@ -384,15 +387,19 @@ def _present(maps: list[Tensor | None]) -> tuple[Tensor, ...]:
     return tuple(map_BHNN for map_BHNN in maps if map_BHNN is not None)
 
 
-def _probabilities(maps: list[Tensor | None], mask_BN: Tensor) -> tuple[Tensor, ...]:
-    mask = padding_mask(mask_BN)
+def _zero_padded(hidden_BND: Tensor, mask_BN: Tensor | None) -> Tensor:
+    return hidden_BND if mask_BN is None else hidden_BND.masked_fill(~mask_BN[..., None], 0.0)
+
+
+def _probabilities(maps: list[Tensor | None], mask_BN: Tensor | None) -> tuple[Tensor, ...]:
+    mask = None if mask_BN is None else padding_mask(mask_BN)
     return tuple(probabilities(map_BHNN, mask) for map_BHNN in _present(maps))
 
 
 def _check_inputs(
     input_values_BTF: Tensor, attention_mask_BT: Tensor | None, config: EADCTransformerConfig
-) -> Tensor:
-    """Return the boolean mask of real steps, or raise ``ValueError`` in one sentence."""
+) -> Tensor | None:
+    """Return the boolean mask of real steps, if any; raise ``ValueError`` in one sentence."""
     shape = tuple(input_values_BTF.shape)
     if len(shape) != 3 or shape[2] != config.input_size or shape[1] < 1:
         raise ValueError(
@@ -406,7 +413,7 @@ def _check_inputs(
             "shorten or resample it, or use a model with pooling='mean', 'max' or 'attention'."
         )
     if attention_mask_BT is None:
-        return input_values_BTF.new_ones(shape[:2], dtype=torch.bool)
+        return None
     if tuple(attention_mask_BT.shape) != shape[:2]:
         raise ValueError(
             f"attention_mask must have the shape {list(shape[:2])}, got "

@@ -4,6 +4,7 @@ Shape letters: B batch, N steps, D channels.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["MaskedBatchNorm"]
@@ -31,7 +32,9 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         if not self.training:
             scale_D = self.weight * torch.rsqrt(self.running_var + self.eps)
             return hidden_BND * scale_D + (self.bias - self.running_mean * scale_D)
-        if mask_BN is None:
+        if mask_BN is None and hidden_BND.shape[:2].numel() > 1:
+            return self._normalise_unmasked(hidden_BND)
+        if mask_BN is None:  # a single step, which PyTorch's own refuses
             mask_BN = hidden_BND.new_ones(hidden_BND.shape[:2], dtype=torch.bool)
         mask_BN1 = mask_BN[..., None].to(hidden_BND.dtype)
         count = mask_BN1.sum().clamp(min=1)
@@ -41,14 +44,35 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         self._track(mean_D.detach(), variance_D.detach(), count)
         return centered_BND * (torch.rsqrt(variance_D + self.eps) * self.weight) + self.bias
 
+    def _normalise_unmasked(self, hidden_BND: Tensor) -> Tensor:
+        counted = not _is_recomputing()
+        if counted:
+            self.num_batches_tracked.add_(1)
+        normalised = F.batch_norm(
+            hidden_BND.flatten(0, 1),
+            self.running_mean if counted else None,
+            self.running_var if counted else None,
+            self.weight,
+            self.bias,
+            training=True,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        return normalised.view_as(hidden_BND)
+
     @torch.no_grad()
     def _track(self, mean_D: Tensor, variance_D: Tensor, count: Tensor) -> None:
-        # Gradient checkpointing runs the forward pass a second time, inside the backward pass,
-        # where a batch
-        # must not be counted again.
-        if torch._C._current_graph_task_id() != -1:
+        if _is_recomputing():
             return
         self.num_batches_tracked.add_(1)
         unbiased_D = variance_D * (count / (count - 1).clamp(min=1))
         self.running_mean.lerp_(mean_D.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(unbiased_D.to(self.running_var.dtype), self.momentum)
+
+
+def _is_recomputing() -> bool:
+    """Whether this forward pass runs inside a backward pass: gradient checkpointing's second one.
+
+    It must not count a batch again.
+    """
+    return torch._C._current_graph_task_id() != -1

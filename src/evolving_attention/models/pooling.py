@@ -28,8 +28,10 @@ class Pooling(nn.Module):
         self.kind = kind
         self.score = nn.Linear(hidden_size, 1) if kind == "attention" else None
 
-    def forward(self, hidden_BND: Tensor, mask_BN: Tensor) -> Tensor:
-        """Return ``[B, D]``, or ``[B, N * D]`` with ``flatten``."""
+    def forward(self, hidden_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
+        """Return ``[B, D]``, or ``[B, N * D]`` with ``flatten``; no mask: all are real."""
+        if mask_BN is None:
+            mask_BN = hidden_BND.new_ones(hidden_BND.shape[:2], dtype=torch.bool)
         mask_BN1 = mask_BN[..., None]
         if self.kind == "max":
             return hidden_BND.masked_fill(~mask_BN1, torch.finfo(hidden_BND.dtype).min).amax(1)

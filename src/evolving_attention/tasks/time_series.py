@@ -70,16 +70,14 @@ def collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
     Returns
     -------
     dict
-        ``input_values [B, T, F]``, ``attention_mask [B, T]`` (1 at real steps), and ``labels``
-        where there are any.
+        ``input_values [B, T, F]``; ``attention_mask [B, T]``, 1 at real steps, where lengths
+        differ; ``labels`` where there are any.
     """
     series = [torch.from_numpy(example["input_values"]) for example in examples]
-    batch = {
-        "input_values": pad_sequence(series, batch_first=True),
-        "attention_mask": pad_sequence(
-            [values.new_ones(len(values)) for values in series], batch_first=True
-        ).long(),
-    }
+    batch = {"input_values": pad_sequence(series, batch_first=True)}
+    if len({len(values) for values in series}) > 1:
+        real = [torch.ones(len(values), dtype=torch.long) for values in series]
+        batch["attention_mask"] = pad_sequence(real, batch_first=True)
     if "labels" in examples[0]:
         batch["labels"] = torch.from_numpy(np.stack([example["labels"] for example in examples]))
     return batch
