@@ -27,11 +27,10 @@ def make_step(config: EADCTransformerConfig, length: int, batch: int):
     model = EADCTransformerForClassification(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     values = torch.randn(batch, length, config.input_size)
-    mask = torch.ones(batch, length, dtype=torch.long)
     labels = torch.randint(config.num_labels, (batch,))
 
     def step() -> None:
-        model(values, mask, labels=labels).loss.backward()
+        model(values, labels=labels).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 4.0)
         optimizer.step()
         optimizer.zero_grad()

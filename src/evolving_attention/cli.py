@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.command == "train":  # once more, now that the recipe's own values are known
             options = _parser(recipe_path(options.train.recipe)).parse_args(arguments)
         _COMMANDS[options.command](options[options.command])
-    except InputError as error:
+    except (InputError, OSError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -170,7 +170,10 @@ def _inspect(options: Namespace) -> None:
     run = Run.load(options.run)
     chain = chain_of_maps(run, options.sample, options.input)
     output = Path(options.output or run.folder / f"maps-{options.sample}.png")
-    draw_chain(chain, show=options.show, heads=options.heads).savefig(output, dpi=120)
+    figure = draw_chain(chain, show=options.show, heads=options.heads)
+    if output.suffix[1:] not in (formats := figure.canvas.get_supported_filetypes()):
+        raise InputError(f"{output} is no picture; its name must end in {', '.join(formats)}.")
+    figure.savefig(output, dpi=120)
     print(f"{chain.title}: {output}")
 
 

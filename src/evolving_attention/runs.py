@@ -6,6 +6,7 @@ A run folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors`
 """
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,11 @@ class Run:
         recipe = read_recipe(folder / "recipe.yaml")
         processor = TimeSeriesProcessor.from_pretrained(folder)
         task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight, processor)
-        with quiet():
-            model = task.model_class.from_pretrained(folder)
+        try:
+            with quiet():
+                model = task.model_class.from_pretrained(folder)
+        except Exception as error:  # damaged files raise whatever their readers raise
+            raise InputError(f"{folder} holds a damaged network: {error}") from error
         return cls(
             folder,
             recipe,
@@ -125,9 +129,9 @@ class Run:
             self.model.save_pretrained(self.folder)
         self.task.processor.save_pretrained(self.folder)
         (self.folder / "recipe.yaml").write_text(self.recipe.to_yaml())
-        self._save_metrics()
+        self._save_report()
 
-    def _save_metrics(self) -> None:
+    def _save_report(self) -> None:
         (self.folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
         (self.folder / "README.md").write_text(_model_card(self))
 
@@ -154,6 +158,7 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
         raise InputError(
             f"{folder} already holds a run: choose another output, or say --overwrite."
         )
+    _check_writable(folder)
     check_options(recipe.training)
     check_model_options(recipe.model)
     training, test = load_splits(
@@ -181,8 +186,14 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
     run.save()  # before the test part is read: nothing is lost should that fail
     if test is not None and test.targets is not None:
         run.metrics["test"] = task.measure(run._logits(test), test.targets)
-        run._save_metrics()
+        run._save_report()
     return run
+
+
+def _check_writable(folder: Path) -> None:
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(f"{folder} cannot be written: {nearest} is no folder that may be written.")
 
 
 def _validation(network: TrainedNetwork) -> dict[str, float] | None:

@@ -84,6 +84,7 @@ def test_batches_by_length_cover_every_series_once(patch_size):
 def test_batches_by_length_are_no_smaller_than_they_must_be():
     assert [len(batch) for batch in _batches_by_length([10] * 130, 1)] == [64, 64, 2]
     assert [len(batch) for batch in _batches_by_length([1024] * 9, 1)] == [4, 4, 1]
+    assert [len(batch) for batch in _batches_by_length([4096] * 9, 4)] == [4, 4, 1]
     assert _batches_by_length([10**6] * 2, 1) == [[0], [1]]
 
 

@@ -428,6 +428,13 @@ def test_the_test_file_is_found_beside_the_training_file(folder, suffix):
     assert_array_equal(test.series, [[[3, 4]]])
 
 
+def test_only_the_part_of_a_file_name_changes_to_find_the_test_file(folder):
+    path = write(folder / "TRAINS_TRAIN.ts", ts("1,2:a"))
+    write(folder / "TRAINS_TEST.ts", ts("3,4:b"))
+    _, test = load_splits(str(path), kind="classification")
+    assert_array_equal(test.series, [[[3, 4]]])
+
+
 def test_a_training_file_alone_has_no_test_part(folder):
     assert load_splits(str(folder / "Made_TRAIN.ts"), kind="classification")[1] is None
     path = write(folder / "solo.ts", ts("1,2:a"))
