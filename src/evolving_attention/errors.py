@@ -1,6 +1,8 @@
 """The user's mistakes."""
 
-__all__ = ["InputError"]
+import re
+
+__all__ = ["InputError", "reason"]
 
 
 class InputError(ValueError):
@@ -9,3 +11,9 @@ class InputError(ValueError):
     It says what is wrong, where, and what would be right. The command line prints the sentence and
     exits with code 2.
     """
+
+
+def reason(error: Exception) -> str:
+    """Return the first sentence of another library's error, without its full stop."""
+    sentence = re.split(r"(?<=[.!?]) +(?=[A-Z])", " ".join(str(error).split()))[0]
+    return sentence.rstrip(".") or type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from evolving_attention.errors import InputError
+from evolving_attention.errors import InputError, reason
 
 __all__ = [
     "DataOptions",
@@ -200,4 +200,4 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         return Recipe(**vars(parser.instantiate(parser.parse_path(str(path)))))
     except Exception as error:  # jsonargparse raises its own, argparse's, and YAML's errors
-        raise InputError(f"{path} is not a recipe: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path} is not a recipe: {reason(error)}.") from error

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import softmax
 from transformers import PreTrainedModel
 
-from evolving_attention.errors import InputError
+from evolving_attention.errors import InputError, reason
 from evolving_attention.recipe import Recipe, read_recipe
 from evolving_attention.tasks.time_series import (
     TimeSeriesTask,
@@ -77,7 +77,7 @@ class Run:
             with quiet():
                 model = task.model_class.from_pretrained(folder)
         except Exception as error:  # damaged files raise whatever their readers raise
-            raise InputError(f"{folder} holds a damaged network: {error}") from error
+            raise InputError(f"{folder} holds a damaged network: {reason(error)}.") from error
         return cls(
             folder,
             recipe,

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args, get_type_hints
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_model
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
@@ -130,6 +131,8 @@ def train_network(
         Whether to show a progress bar.
     """
     check_options(options)
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must lie in [0, 2^32), got {seed}.")
     started = time.perf_counter()
     with seeded(seed):
         train, validation = task.split(data, options.validation, seed)
@@ -137,34 +140,71 @@ def train_network(
             task, task.build_model(model_options), train, validation, options, seed, progress
         )
     if options.refit and validation is not None and not network.interrupted:
-        with seeded(seed):
-            everything, _ = task.split(data, 0.0, seed)
-            model = task.build_model(model_options)
-            refitted = _fit(
-                task, model, everything, None, options, seed, progress, stop_after=network.epoch
-            )
-        refitted.history = network.history + refitted.history
-        network = refitted
+        network = _refit(task, data, network, model_options, options, seed, progress)
     network.seconds = time.perf_counter() - started
     return network
 
 
+def _refit(
+    task: TrainingTask,
+    data: Any,
+    chosen: TrainedNetwork,
+    model_options: dict[str, Any],
+    options: TrainingOptions,
+    seed: int,
+    progress: bool,
+) -> TrainedNetwork:
+    """Train on everything for the chosen number of epochs; Ctrl-C leaves the chosen network."""
+    processor = task.processor
+    with seeded(seed):
+        everything, _ = task.split(data, 0.0, seed)
+        model = task.build_model(model_options)
+        network = _fit(
+            task, model, everything, None, options, seed, progress, stop_after=chosen.epoch
+        )
+    if network.interrupted:
+        task.processor, chosen.interrupted = processor, True
+        return chosen
+    network.history = chosen.history + network.history
+    return network
+
+
 def check_options(options: TrainingOptions) -> None:
-    """Raise :class:`InputError`, in one sentence, for an option out of range."""
-    ranges: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "epochs": (lambda value: value >= 1, "at least 1"),
-        "batch_size": (lambda value: value >= 1, "at least 1"),
-        "learning_rate": (lambda value: value > 0, "positive"),
-        "weight_decay": (lambda value: value >= 0, "0 or positive"),
-        "warmup": (lambda value: 0 <= value < 1, "in [0, 1)"),
-        "gradient_clip": (lambda value: value >= 0, "0 or positive"),
-        "validation": (lambda value: 0 <= value < 1, "in [0, 1)"),
-        "patience": (lambda value: value is None or value >= 1, "at least 1, or null"),
-    }
-    for name, (is_valid, wanted) in ranges.items():
+    """Raise :class:`InputError`, in one sentence, for an option that cannot work."""
+    for name, (is_valid, wanted) in _RANGES.items():
         value = getattr(options, name)
-        if not is_valid(value) or (isinstance(value, float) and not math.isfinite(value)):
-            raise InputError(f"training.{name} must be {wanted}, got {value}.")
+        if isinstance(value, bool) or not is_valid(value):
+            raise InputError(f"training.{name} must be {wanted}, got {value!r}.")
+    for name in ("optimizer", "schedule", "select_by", "precision"):
+        choices = get_args(get_type_hints(TrainingOptions)[name])
+        if getattr(options, name) not in choices:
+            raise InputError(
+                f"training.{name} must be one of {', '.join(map(repr, choices))}, got "
+                f"{getattr(options, name)!r}."
+            )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (_is_count, "a whole number, at least 1"),
+    "batch_size": (_is_count, "a whole number, at least 1"),
+    "learning_rate": (lambda value: _is_number(value) and value > 0, "a positive number"),
+    "weight_decay": (_is_number, "0 or a positive number"),
+    "warmup": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
+    "gradient_clip": (_is_number, "0 or a positive number"),
+    "validation": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
+    "patience": (
+        lambda value: value is None or _is_count(value),
+        "a whole number, at least 1, or null",
+    ),
+}
 
 
 def _fit(
@@ -182,8 +222,10 @@ def _fit(
         trainer = _trainer(task, model, train, validation, options, seed, Path(folder), steps)
         if stop_after is not None:
             trainer.add_callback(_StopAfter(stop_after))
-        if progress:
-            trainer.add_callback(_Progress(stop_after or options.epochs))
+        bar = tqdm(
+            total=stop_after or options.epochs, unit="epoch", leave=False, disable=not progress
+        )
+        trainer.add_callback(_Progress(bar))
         interrupted = False
         try:
             trainer.train()
@@ -191,6 +233,8 @@ def _fit(
             interrupted = True
             if trainer.state.best_model_checkpoint:
                 load_model(model, Path(trainer.state.best_model_checkpoint) / "model.safetensors")
+        finally:
+            bar.close()
         state = trainer.state
         step = state.best_global_step if validation is not None else state.global_step
     return TrainedNetwork(
@@ -237,6 +281,7 @@ def _trainer(
         warmup_steps=round(options.warmup * steps * options.epochs),
         max_grad_norm=options.gradient_clip,
         bf16=options.precision == "bfloat16",
+        use_cpu=not torch.accelerator.is_available(),
         train_sampling_strategy="group_by_length",
         seed=seed,
         eval_strategy="epoch" if holds_out else "no",
@@ -254,7 +299,10 @@ def _trainer(
         remove_unused_columns=False,
     )
     if options.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        # transformers renamed it; the old name goes in version 6
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        (enable or model.gradient_checkpointing_enable)()
+    AcceleratorState._reset_state()  # else it refuses another precision than the last network's
     optimizer = torch.optim.RAdam if options.optimizer == "radam" else torch.optim.AdamW
     settings: dict[str, Any] = {"lr": options.learning_rate}
     settings |= {"foreach": True} if options.optimizer == "radam" else {"fused": True}
@@ -321,10 +369,10 @@ class _StopAfter(TrainerCallback):
 
 
 class _Progress(TrainerCallback):
-    """One bar over the epochs, with the last losses and metrics."""
+    """Moves a bar over the epochs, with the last losses and metrics."""
 
-    def __init__(self, epochs: int) -> None:
-        self.bar = tqdm(total=epochs, unit="epoch", leave=False)
+    def __init__(self, bar: tqdm) -> None:
+        self.bar = bar
         self.shown: dict[str, str] = {}
 
     def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
@@ -335,6 +383,3 @@ class _Progress(TrainerCallback):
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
         self.bar.update()
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        self.bar.close()

@@ -211,7 +211,7 @@ def test_the_map_handed_on_is_neither_dropped_out_nor_squashed():
     assert (own_map < -1).any()
 
 
-@pytest.mark.parametrize("filling", [0.0, 1e6, 1e30])
+@pytest.mark.parametrize("filling", [0.0, 1e30, torch.nan])
 @pytest.mark.parametrize(("key_ratio", "value_ratio"), [(0, 0), (0.25, 0.5), (1, 1)])
 def test_a_series_alone_and_in_a_padded_batch_give_the_same(key_ratio, value_ratio, filling):
     both = layer(key_ratio, value_ratio, alpha=0.5, beta=0.5, dilation=2)
@@ -227,6 +227,19 @@ def test_a_series_alone_and_in_a_padded_batch_give_the_same(key_ratio, value_rat
         assert_close(output[index, :n], alone[0], **EXACT)
         if map_alone is not None:
             assert_close(own_map[index, :, :n, :n], map_alone[0], **EXACT)
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_padded_step_before_real_ones_is_read_by_neither_branch(place):
+    both = layer(alpha=0.5, beta=0.5)
+    hidden, mask = batch(), torch.ones(3, N, dtype=torch.bool)
+    mask[:, place] = False
+    outputs = []
+    for filling in (0.0, 5.0):
+        hidden[:, place] = filling
+        output, own_map = both(hidden, None, mask)
+        outputs.append((output[mask], own_map))
+    assert_close(outputs[0], outputs[1], rtol=0, atol=0)
 
 
 def test_padded_steps_get_no_gradient():

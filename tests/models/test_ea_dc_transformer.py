@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from evolving_attention.attention import EvolvingAttention
 from evolving_attention.models import (
     EADCTransformerForClassification,
     EADCTransformerForRegression,
@@ -116,11 +117,22 @@ def test_evaluation_predicts_the_same_from_call_to_call(pooling):
         assert not torch.equal(model.train()(*batch).logits, model(*batch).logits)
 
 
-def test_every_dropout_is_active_in_training():
-    for options in ({"hidden_dropout": 0.5}, {"attention_dropout": 0.5, "hidden_dropout": 0.0}):
-        model = small_model(**options).train()
-        batch = padded(series_of())
+def test_every_dropout_has_the_share_configured_and_is_active_in_training():
+    model = small_model(hidden_dropout=0.3, attention_dropout=0.4).train()
+    batch = padded(series_of())
+    hidden = [each for each in model.modules() if isinstance(each, nn.Dropout)]
+    attention = [each for each in model.modules() if isinstance(each, EvolvingAttention)]
+    assert [each.p for each in hidden] == [0.3] * (2 + 2 * 2)  # stem, head, two a block
+    assert [each.dropout for each in attention] == [0.4] * (2 * 2)
+    for each in hidden:
+        each.p = 0.0
+    for each in attention:
+        each.dropout = 0.0
+    assert torch.equal(model(*batch).logits, model(*batch).logits)
+    for each, name in [*((each, "p") for each in hidden), *((one, "dropout") for one in attention)]:
+        setattr(each, name, 0.5)
         assert not torch.equal(model(*batch).logits, model(*batch).logits)
+        setattr(each, name, 0.0)
 
 
 def test_relative_positions_are_parameters_with_gradients_and_a_say_in_the_output():
@@ -201,6 +213,20 @@ def test_padding_changes_nothing_that_training_does(pooling, filling):
         gradients = {name: each.grad for name, each in model.named_parameters()}
         trained.append((gradients, dict(model.named_buffers())))
     assert_close(trained[1], trained[0], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("place", [0, 4])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_what_stands_at_a_padded_step_before_real_ones_does_not_matter(pooling, place):
+    model = small_model(pooling=pooling)
+    values, mask = padded(series_of((9, 6)))
+    mask[:, place] = 0
+    logits = []
+    for filling in (0.0, 1e30, torch.nan):
+        values[:, place] = filling
+        logits.append(model(values, mask).logits)
+    assert torch.equal(logits[0], logits[1])
+    assert torch.equal(logits[0], logits[2])
 
 
 def test_padded_steps_get_no_gradient():
@@ -354,11 +380,28 @@ def test_masks_of_any_type_mean_the_same(dtype):
     assert torch.equal(model(values, mask.to(dtype)).logits, model(values, mask).logits)
 
 
-def test_without_a_mask_every_step_is_real():
-    model = small_model()
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("patch_size", [1, 5])
+def test_without_a_mask_every_step_is_real(pooling, patch_size):
+    model = small_model(pooling=pooling, patch_size=patch_size)
     values, mask = padded(series_of(), steps=12)
-    assert torch.equal(model(values).logits, model(values, torch.ones_like(mask)).logits)
-    assert not torch.allclose(model(values).logits, model(values, mask).logits)
+    asked = {"output_hidden_states": True, "output_maps": True, "output_attentions": True}
+    without, with_ones = model(values, **asked), model(values, torch.ones_like(mask), **asked)
+    assert_close(without.to_tuple(), with_ones.to_tuple(), **EXACT)
+    assert not torch.allclose(without.logits, model(values, mask).logits)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_without_a_mask_training_is_that_with_every_step_real(pooling):
+    values, mask = padded(series_of(), steps=12)
+    trained = []
+    for given in (None, torch.ones_like(mask)):
+        torch.manual_seed(1)
+        model = small_model(pooling=pooling, patch_size=5, hidden_dropout=0.0).train()
+        model(values, given, labels=torch.tensor([0, 2, 1])).loss.backward()
+        gradients = {name: each.grad for name, each in model.named_parameters()}
+        trained.append((gradients, dict(model.named_buffers())))
+    assert_close(trained[1], trained[0], rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

@@ -41,6 +41,14 @@ def test_the_base_model_returns_hidden_states_and_which_of_them_are_real():
     assert (output.last_hidden_state[mask == 1] != 0).all()
 
 
+def test_without_a_mask_the_base_model_returns_none_and_zeroes_nothing():
+    values, _ = batch()
+    output = small_model(EADCTransformerModel)(values)
+    assert list(output) == ["last_hidden_state"]
+    assert output.position_mask is None
+    assert (output.last_hidden_state != 0).all()
+
+
 def test_a_position_is_real_when_a_step_of_its_patch_is():
     output = small_model(EADCTransformerModel, patch_size=4)(*batch(steps=11))
     real = [[True] * 3, [True, False, False], [True, True, False]]  # of 10, 1 and 6 steps
@@ -250,13 +258,25 @@ def test_a_series_too_long_for_a_flatten_head_is_refused_with_what_to_do(max_len
     assert one_sentence(error)
 
 
-# Of two series with three targets each.
-@pytest.mark.parametrize("shape", [(3, 2), (2, 2), (2,), (2, 3, 2)])
-def test_targets_of_a_wrong_shape_are_refused(shape):
-    model = small_model(EADCTransformerForRegression, num_labels=3)
+@pytest.mark.parametrize(
+    ("targets", "shape"),
+    [
+        (3, (3, 2)),
+        (3, (2, 2)),
+        (3, (2,)),
+        (3, (2, 3, 2)),
+        (2, (2,)),
+        (2, ()),
+        (1, (1,)),
+        (1, (2, 2)),
+    ],
+)
+def test_targets_of_a_wrong_shape_are_refused(targets, shape):
+    model = small_model(EADCTransformerForRegression, num_labels=targets)
     values, mask = padded(series_of((5, 7)))
-    with pytest.raises(ValueError, match=r"labels .*\[2, 3\]") as error:
+    with pytest.raises(ValueError, match=rf"labels .*\[2, {targets}\]") as error:
         model(values, mask, labels=torch.zeros(shape, dtype=torch.float64))
+    assert str(list(shape)) in str(error.value)
     assert one_sentence(error)
 
 

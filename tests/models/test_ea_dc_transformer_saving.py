@@ -4,7 +4,12 @@ import pickle
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTimeSeriesPrediction,
+    set_seed,
+)
 
 from evolving_attention.models import (
     EADCTransformerForClassification,
@@ -77,6 +82,14 @@ def test_auto_classes_know_the_folder(tmp_path):
     base = AutoModel.from_pretrained(tmp_path)
     assert type(base) is EADCTransformerModel
     assert_same_state(base, model.model)
+
+
+def test_auto_classes_know_a_folder_of_regression(tmp_path):
+    model = trained(EADCTransformerForRegression)
+    model.save_pretrained(tmp_path)
+    regression = AutoModelForTimeSeriesPrediction.from_pretrained(tmp_path)
+    assert type(regression) is EADCTransformerForRegression
+    assert_same_state(regression, model)
 
 
 def test_auto_classes_build_from_a_configuration():

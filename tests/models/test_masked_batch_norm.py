@@ -76,8 +76,8 @@ def test_no_mask_and_a_mask_of_ones_are_the_same():
     masked, other = pair()[0], MaskedBatchNorm(D).double()
     other.load_state_dict(masked.state_dict())
     hidden, mask = ragged()
-    assert torch.equal(masked(hidden), other(hidden, torch.ones_like(mask)))
-    assert_close(buffers(masked), buffers(other), rtol=0, atol=0)
+    assert_close(masked(hidden), other(hidden, torch.ones_like(mask)), **EXACT)
+    assert_close(buffers(masked), buffers(other), **EXACT)
 
 
 @pytest.mark.parametrize("filling", [0.0, 1e6, 1e30])
@@ -131,13 +131,15 @@ def test_a_large_mean_does_not_drown_a_small_variance():
     assert_close(actual.double(), wanted, rtol=0, atol=1e-2)
 
 
+@pytest.mark.parametrize("is_padded", [True, False], ids=["padded", "no mask"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
-def test_under_bfloat16_autocast_statistics_are_taken_in_float32(training):
+def test_under_bfloat16_autocast_statistics_are_taken_in_float32(training, is_padded):
     masked, torchs = (norm.train(training) for norm in pair(torch.float32))
     hidden, mask = ragged(torch.float32)
     rounded = hidden.detach().bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        actual = masked(rounded, mask)
+        actual = masked(rounded, mask if is_padded else None)
+    mask = mask if is_padded else torch.ones_like(mask)
     assert_close(actual[mask], torchs(rounded[mask].float()))
     assert_close(buffers(masked), buffers(torchs))
     assert masked.running_mean.dtype is masked.running_var.dtype is torch.float32
@@ -151,8 +153,39 @@ def test_a_series_at_a_time_statistics_follow_the_momentum():
     assert_close(buffers(masked), buffers(torchs))
 
 
+def test_a_single_step_without_a_mask_becomes_the_bias_too():
+    masked, _ = pair()
+    hidden = torch.randn(1, 1, D, dtype=torch.float64)
+    assert_close(masked(hidden)[0, 0], masked.bias, **EXACT)
+    assert masked.num_batches_tracked == 1
+
+
+def test_a_batch_without_a_real_step_leaves_everything_finite():
+    masked, _ = pair()
+    hidden, mask = ragged()
+    output = masked(hidden, torch.zeros_like(mask))
+    output.sum().backward()
+    for tensor in (output, hidden.grad, *buffers(masked).values()):
+        assert tensor.isfinite().all()
+
+
+@pytest.mark.parametrize("is_padded", [True, False], ids=["padded", "no mask"])
+def test_two_batches_may_pass_before_the_gradients_of_either(is_padded):
+    masked, torchs = pair()
+    batches = [ragged() for _ in range(2)]
+    actual, expected = 0, 0
+    for hidden, mask in batches:
+        given = mask if is_padded else torch.ones_like(mask)
+        actual = actual + masked(hidden, mask if is_padded else None)[given].pow(3).sum()
+        expected = expected + torchs(hidden[given]).pow(3).sum()
+    leaves = [hidden for hidden, _ in batches]
+    assert_close(torch.autograd.grad(actual, leaves), torch.autograd.grad(expected, leaves))
+    assert_close(buffers(masked), buffers(torchs), **EXACT)
+
+
+@pytest.mark.parametrize("is_padded", [True, False], ids=["padded", "no mask"])
 @pytest.mark.parametrize("use_reentrant", [True, False], ids=["reentrant", "not reentrant"])
-def test_gradient_checkpointing_counts_a_batch_once(use_reentrant):
+def test_gradient_checkpointing_counts_a_batch_once(use_reentrant, is_padded):
     plain, _ = pair()
     checkpointed = MaskedBatchNorm(D).double()
     checkpointed.load_state_dict(plain.state_dict())
@@ -160,8 +193,9 @@ def test_gradient_checkpointing_counts_a_batch_once(use_reentrant):
     for _ in range(2):
         hidden, mask = ragged()
         same = hidden.detach().clone().requires_grad_()
-        output = checkpoint(checkpointed, same, mask, use_reentrant=use_reentrant)
-        for tensor in (plain(hidden, mask), output):
+        given = mask if is_padded else None
+        output = checkpoint(checkpointed, same, given, use_reentrant=use_reentrant)
+        for tensor in (plain(hidden, given), output):
             tensor[mask].pow(3).sum().backward()
         gradients = [hidden.grad, same.grad]
     assert torch.equal(*gradients)

@@ -63,6 +63,13 @@ def test_appending_padding_changes_nothing(kind):
     assert_close(pooling(more, more_mask), pooling(hidden, mask))
 
 
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_without_a_mask_every_position_is_real(kind):
+    pooling, hidden, mask = pooling_and_batch(kind)
+    assert torch.equal(pooling(hidden), pooling(hidden, torch.ones_like(mask)))
+    assert not torch.allclose(pooling(hidden), pooling(hidden, mask))
+
+
 @pytest.mark.parametrize("kind", POOLED)
 def test_negative_values_survive_pooling(kind):
     pooling, hidden, mask = pooling_and_batch(kind)

@@ -1,14 +1,22 @@
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from evolving_attention.errors import InputError
+from evolving_attention.recipe import TrainingOptions
+from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import LabelledSeries
+from evolving_attention.training import train_network
 
 #: Options of a network that trains in a fraction of a second.
 SMALL = {"hidden_size": 8, "intermediate_size": 8, "num_blocks": 1, "num_attention_heads": 2}
+#: How it trains; a test changes what it is about.
+OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=1e-2)
+#: Series of the training data.
+CASES = 40
 
 
 @contextmanager
@@ -55,3 +63,41 @@ def waves(cases=40, steps=24, targets=1, seed=0):
     ]
     columns = np.stack([100 * frequencies - 30, 3 * frequencies][:targets], axis=1)
     return LabelledSeries(series, columns[:, 0] if targets == 1 else columns)
+
+
+def train(data=None, *, task=None, kind="classification", model=None, seed=0, **options):
+    """Train a small network on easy data, for a second."""
+    return train_network(
+        task or TimeSeriesTask(kind),
+        data or sines_and_noise(CASES),
+        SMALL | (model or {}),
+        replace(OPTIONS, **options),
+        seed=seed,
+    )
+
+
+def is_finite(network):
+    """Whether losses and weights are."""
+    losses = [entry["loss"] for entry in network.history]
+    return np.isfinite(losses).all() and all(
+        weights.isfinite().all() for weights in network.model.state_dict().values()
+    )
+
+
+def column(network, name):
+    """A figure of every epoch."""
+    return [entry[name] for entry in network.history]
+
+
+def labelled(targets, steps=6):
+    """A random series for each target."""
+    rng = np.random.default_rng(0)
+    targets = np.array(list(targets))
+    return LabelledSeries([rng.normal(size=(1, steps)) for _ in targets], targets)
+
+
+def split_task(data, kind="classification", validation=0.0, **options):
+    """A task that has split its data."""
+    task = TimeSeriesTask(kind, **options)
+    task.split(data, validation, 0)
+    return task

@@ -159,31 +159,31 @@ def check_evolution(
     activation: str,
     learned_mixing: bool,
     initialization: str,
+    prefix: str = "",
 ) -> None:
-    """Raise ``ValueError``, in one sentence, unless these options make an evolution."""
-    check_choice("activation", activation, ACTIVATIONS)
-    check_choice("initialization", initialization, ("random", "identity"))
+    """Raise ``ValueError`` unless these make an evolution; some names may have a ``prefix``."""
+    check_choice(f"{prefix}activation", activation, ACTIVATIONS)
+    check_choice(f"{prefix}initialization", initialization, ("random", "identity"))
     for name, share in (("alpha", alpha), ("beta", beta)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must lie in [0, 1], got {share}.")
     if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be a positive odd number, got {kernel_size}.")
+        raise ValueError(f"{prefix}kernel_size must be a positive odd number, got {kernel_size}.")
     if initialization == "random":
         return
+    start = f"{prefix}initialization='identity'"
     if activation != "identity":
         raise ValueError(
-            f"initialization='identity' needs activation='identity': {activation!r} changes a "
-            "map whatever the kernel."
+            f"{start} needs {prefix}activation='identity': {activation!r} changes a map whatever "
+            "the kernel."
         )
     if alpha > 0 and not learned_mixing:
         raise ValueError(
-            f"initialization='identity' cannot hold with alpha fixed at {alpha}: "
-            "set learned_mixing=True, and alpha is learned from 0, or alpha=0."
+            f"{start} cannot hold with alpha fixed at {alpha}: set learned_mixing=True, and alpha "
+            "is learned from 0, or alpha=0."
         )
     if learned_mixing and beta == 0:
-        raise ValueError(
-            "initialization='identity' needs beta above 0: with 0 no gradient reaches the kernel."
-        )
+        raise ValueError(f"{start} needs beta above 0: with 0 no gradient reaches the kernel.")
 
 
 class _MultiHeadAttention(nn.Module):

@@ -25,8 +25,8 @@ __all__ = ["AugmentedConv1d", "CausalConv1d", "attention_channels"]
 
 def attention_channels(channels: int, ratio: float, num_heads: int, name: str) -> int:
     """Return ``ratio * channels``; raise ``ValueError`` unless the heads divide it."""
-    size = round(ratio * channels)
-    if not 0 <= ratio <= 1 or abs(size - ratio * channels) > 1e-6 or size % num_heads:
+    size = round(ratio * channels) if 0 <= ratio <= 1 else -1
+    if abs(size - ratio * channels) > 1e-6 or size % num_heads or size < 0:
         raise ValueError(
             f"{name}={ratio} of {channels} channels must be a multiple of the {num_heads} heads, "
             f"such as {num_heads / channels:g} or {2 * num_heads / channels:g}."

@@ -30,7 +30,7 @@ from transformers.utils.generic import can_return_tuple
 from evolving_attention.attention import EvolvingAttention, padding_mask, probabilities
 from evolving_attention.attention.checks import check_choice
 from evolving_attention.attention.modules import check_evolution
-from evolving_attention.models.augmented_convolution import AugmentedConv1d
+from evolving_attention.models.augmented_convolution import AugmentedConv1d, attention_channels
 from evolving_attention.models.masked_batch_norm import MaskedBatchNorm
 from evolving_attention.models.pooling import POOLINGS, Pooling
 
@@ -85,7 +85,7 @@ class EADCTransformerConfig(PreTrainedConfig):
         See :class:`~evolving_attention.attention.EvolvingAttention`.
     evolve_first_block : bool
         Evolve between the two augmented convolutions of the first block too.
-    hidden_dropout, attention_dropout : float in [0, 1]
+    hidden_dropout, attention_dropout : float in [0, 1)
         Dropout of hidden states and of attention probabilities.
     pooling : {"flatten", "mean", "max", "attention"}
         How the head reads the positions: all of them, laid out side by side as in the papers, or
@@ -120,7 +120,7 @@ class EADCTransformerConfig(PreTrainedConfig):
     hidden_dropout: float | int = 0.1
     attention_dropout: float | int = 0.0
     pooling: str = "mean"
-    class_weights: list[float] | None = None
+    class_weights: list[float | int] | None = None
     label_smoothing: float | int = 0.0
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -148,7 +148,17 @@ class EADCTransformerConfig(PreTrainedConfig):
             self.map_activation,
             self.learned_mixing,
             self.map_initialization,
+            prefix="map_",
         )
+        for name in ("key_ratio", "value_ratio"):
+            attention_channels(
+                self.hidden_size, getattr(self, name), self.num_attention_heads, name
+            )
+        if self.class_weights is not None and len(self.class_weights) != self.num_labels:
+            raise ValueError(
+                f"class_weights must be as many as the {self.num_labels} classes, got "
+                f"{len(self.class_weights)}."
+            )
 
     @property
     def max_positions(self) -> int:
@@ -493,6 +503,11 @@ class EADCTransformerForRegression(_EADCTransformerWithHead):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean squared error with targets ``[B, num_labels]``."""
+        single = labels.dim() == 1 and logits.shape == (*labels.shape, 1)
+        if labels.shape != logits.shape and not single:
+            raise ValueError(
+                f"labels must have the shape {list(logits.shape)}, got {list(labels.shape)}."
+            )
         return F.mse_loss(logits, labels.reshape(logits.shape).to(logits.dtype))
 
 

@@ -36,12 +36,14 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             return self._normalise_unmasked(hidden_BND)
         if mask_BN is None:  # a single step, which PyTorch's own refuses
             mask_BN = hidden_BND.new_ones(hidden_BND.shape[:2], dtype=torch.bool)
+        hidden_BND = hidden_BND.masked_fill(~mask_BN[..., None], 0.0)
         mask_BN1 = mask_BN[..., None].to(hidden_BND.dtype)
-        count = mask_BN1.sum().clamp(min=1)
-        mean_D = (hidden_BND * mask_BN1).sum((0, 1)) / count
+        steps = mask_BN1.sum()
+        count = steps.clamp(min=1)
+        mean_D = hidden_BND.sum((0, 1)) / count
         centered_BND = hidden_BND - mean_D
         variance_D = (centered_BND.square() * mask_BN1).sum((0, 1)) / count
-        self._track(mean_D.detach(), variance_D.detach(), count)
+        self._track(mean_D.detach(), variance_D.detach(), steps)
         return centered_BND * (torch.rsqrt(variance_D + self.eps) * self.weight) + self.bias
 
     def _normalise_unmasked(self, hidden_BND: Tensor) -> Tensor:
@@ -50,8 +52,8 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             self.num_batches_tracked.add_(1)
         normalised = F.batch_norm(
             hidden_BND.flatten(0, 1),
-            self.running_mean if counted else None,
-            self.running_var if counted else None,
+            self.running_mean if counted else self.running_mean.clone(),
+            self.running_var if counted else self.running_var.clone(),
             self.weight,
             self.bias,
             training=True,
@@ -61,13 +63,18 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         return normalised.view_as(hidden_BND)
 
     @torch.no_grad()
-    def _track(self, mean_D: Tensor, variance_D: Tensor, count: Tensor) -> None:
+    def _track(self, mean_D: Tensor, variance_D: Tensor, steps: Tensor) -> None:
         if _is_recomputing():
             return
         self.num_batches_tracked.add_(1)
-        unbiased_D = variance_D * (count / (count - 1).clamp(min=1))
-        self.running_mean.lerp_(mean_D.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(unbiased_D.to(self.running_var.dtype), self.momentum)
+        # A batch without a real step has no mean, and one with a single step no variance.
+        unbiased_D = variance_D * (steps / (steps - 1).clamp(min=1))
+        for statistic_D, batch_D, least in (
+            (self.running_mean, mean_D, 1),
+            (self.running_var, unbiased_D, 2),
+        ):
+            momentum = self.momentum * (steps >= least).to(statistic_D.dtype)
+            statistic_D.lerp_(batch_D.to(statistic_D.dtype), momentum)
 
 
 def _is_recomputing() -> bool:

@@ -34,15 +34,17 @@ class Pooling(nn.Module):
             mask_BN = hidden_BND.new_ones(hidden_BND.shape[:2], dtype=torch.bool)
         mask_BN1 = mask_BN[..., None]
         if self.kind == "max":
-            return hidden_BND.masked_fill(~mask_BN1, torch.finfo(hidden_BND.dtype).min).amax(1)
+            lowest = torch.finfo(hidden_BND.dtype).min
+            pooled_BD = hidden_BND.masked_fill(~mask_BN1, lowest).amax(1)
+            return pooled_BD.masked_fill(~mask_BN1.any(1), 0.0)
         hidden_BND = hidden_BND.masked_fill(~mask_BN1, 0.0)
         if self.kind == "flatten":
             return hidden_BND.flatten(1)
         if self.score is not None:
-            score_BN1 = self.score(hidden_BND).masked_fill(
-                ~mask_BN1, torch.finfo(hidden_BND.dtype).min
-            )
-            return (score_BN1.softmax(1).masked_fill(~mask_BN1, 0.0) * hidden_BND).sum(1)
+            score_BN1 = self.score(hidden_BND)
+            lowest = torch.finfo(score_BN1.dtype).min
+            weight_BN1 = score_BN1.masked_fill(~mask_BN1, lowest).softmax(1)
+            return (weight_BN1.masked_fill(~mask_BN1, 0.0) * hidden_BND).sum(1)
         return hidden_BND.sum(1) / mask_BN1.sum(1).clamp(min=1)
 
     def extra_repr(self) -> str:

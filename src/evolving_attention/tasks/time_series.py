@@ -5,6 +5,7 @@ Shape letters: B batch, T steps, F features (channels of the series).
 
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
-from evolving_attention.errors import InputError
+from evolving_attention.errors import InputError, reason
 from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerConfig,
     EADCTransformerForClassification,
@@ -35,7 +36,7 @@ from evolving_attention.models.ea_dc_transformer import (
 )
 from evolving_attention.recipe import ProcessingOptions
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
-from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
+from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
 
 __all__ = [
     "TimeSeriesDataset",
@@ -139,6 +140,8 @@ class TimeSeriesTask:
         class_weight: str | dict[Any, float] | None = None,
         processor: TimeSeriesProcessor | None = None,
     ) -> None:
+        if kind not in ("classification", "regression"):
+            raise InputError(f"kind must be 'classification' or 'regression', got {kind!r}.")
         self.kind = kind
         self.processing = processing or ProcessingOptions()
         self.class_weight = class_weight
@@ -158,7 +161,7 @@ class TimeSeriesTask:
             raise InputError("the training data have no targets; each series needs one.")
         train, held_out = self._indices(data.targets, validation, seed)
         series, targets = [data.series[index] for index in train], data.targets[train]
-        longest = max(values.shape[1] for values in data.series)
+        longest = max(map(observed_length, data.series))
         self.processor = TimeSeriesProcessor(**asdict(self.processing)).fit(
             series, max_length=longest
         )
@@ -176,51 +179,49 @@ class TimeSeriesTask:
     def _indices(self, targets: NDArray, validation: float, seed: int) -> tuple[NDArray, NDArray]:
         """Return indices that train and that validate.
 
-        Classes with a single example train; the split is stratified where every class then fits
-        into both parts.
+        Every class trains: one with a single example does not validate, and where too few are
+        held out to stratify, one of each class is set aside for training first.
         """
         everything = np.arange(len(targets))
         if self.kind == "regression":
-            divisible, alone, strata = everything, everything[:0], None
+            apart, divisible, strata = everything[:0], everything, None
+            held_out = round(validation * len(divisible))
         else:
             _, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
-            divisible, alone = everything[counts[inverse] > 1], everything[counts[inverse] == 1]
-            strata = targets[divisible]
-        held_out = round(validation * len(divisible))
-        if held_out == 0 or held_out == len(divisible):
+            apart, divisible = everything[counts[inverse] == 1], everything[counts[inverse] > 1]
+            strata = inverse[divisible]
+            held_out = round(validation * len(divisible))
+            if min(held_out, len(divisible) - held_out) < len(np.unique(strata)):
+                shuffled = np.random.default_rng(seed).permutation(everything)
+                apart = shuffled[np.unique(inverse[shuffled], return_index=True)[1]]
+                divisible, strata = np.setdiff1d(everything, apart), None
+        if not 0 < held_out < len(divisible):
             return everything, everything[:0]
-        classes = 0 if strata is None else len(np.unique(strata))
-        if min(held_out, len(divisible) - held_out) < classes:
-            strata = None
         train, validate = train_test_split(
             divisible, test_size=held_out, random_state=seed, stratify=strata
         )
-        return np.concatenate([train, alone]), validate
+        return np.concatenate([train, apart]), validate
 
     def _weigh_classes(self, targets: NDArray) -> list[float] | None:
         if self.class_weight is None:
             return None
         classes = self.processor.class_labels
-        if isinstance(self.class_weight, dict):
-            unknown = set(self.class_weight) - set(classes.tolist())
-            if unknown:
-                raise InputError(
-                    f"class_weight names {sorted(map(str, unknown))}, which are not classes."
-                )
-            return [float(self.class_weight.get(label, 1.0)) for label in classes.tolist()]
-        if self.class_weight != "balanced":
+        if self.class_weight == "balanced":
+            return compute_class_weight("balanced", classes=classes, y=targets).tolist()
+        if not isinstance(self.class_weight, dict):
             raise InputError(
                 f"class_weight must be 'balanced', a dict or None, got {self.class_weight!r}."
             )
-        present = np.unique(targets)
-        weights = dict(
-            zip(
-                present.tolist(),
-                compute_class_weight("balanced", classes=present, y=targets),
-                strict=True,
+        if unknown := set(self.class_weight) - set(classes.tolist()):
+            raise InputError(
+                f"class_weight names {sorted(map(str, unknown))}, which are not classes."
             )
-        )
-        return [float(weights.get(label, 1.0)) for label in classes.tolist()]
+        weights = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
+        if not all(isinstance(weight, Real) and 0 <= weight < np.inf for weight in weights):
+            raise InputError(f"class_weight must hold numbers from 0 up, got {self.class_weight}.")
+        if not any(weights):
+            raise InputError("class_weight is 0 for every class; one must count.")
+        return [float(weight) for weight in weights]
 
     def build_model(self, options: dict[str, Any]) -> PreTrainedModel:
         """Make a network that fits the data last split.
@@ -261,9 +262,7 @@ class TimeSeriesTask:
                 **options,
             )
         except (ValueError, TypeError, StrictDataclassError) as error:
-            raise InputError(
-                f"the model's options do not work: {' '.join(str(error).split())}"
-            ) from error
+            raise InputError(f"the model's options do not work: {reason(error)}.") from error
         if config.pooling == "flatten" and self.processor.longer_series == "keep":
             self.processor.longer_series = "error"
         return config
@@ -286,11 +285,13 @@ class TimeSeriesTask:
         predicted = self.processor.decode(logits)
         if self.kind == "regression":
             targets = np.asarray(targets, dtype=np.float64).reshape(predicted.shape)
-            return {
+            figures = {
                 "rmse": float(root_mean_squared_error(targets, predicted)),
                 "mae": float(mean_absolute_error(targets, predicted)),
-                "r2": float(r2_score(targets, predicted)) if len(targets) > 1 else float("nan"),
             }
+            if len(targets) > 1:  # one target has no variance to explain
+                figures["r2"] = float(r2_score(targets, predicted))
+            return figures
         encoded = self.processor.encode(targets)
         return {
             "accuracy": float(accuracy_score(encoded, logits.argmax(1))),

@@ -7,6 +7,7 @@ missing value is NaN.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from aeon.datasets import (
@@ -18,9 +19,17 @@ from aeon.datasets import (
 )
 from numpy.typing import ArrayLike, NDArray
 
-from evolving_attention.errors import InputError
+from evolving_attention.errors import InputError, reason
 
-__all__ = ["Collection", "LabelledSeries", "as_collection", "load_file", "load_splits"]
+__all__ = [
+    "Collection",
+    "LabelledSeries",
+    "as_collection",
+    "as_numbers",
+    "check_labels",
+    "load_file",
+    "load_splits",
+]
 
 Collection = list[NDArray[np.floating]]
 
@@ -43,14 +52,17 @@ class LabelledSeries:
 
     def __post_init__(self) -> None:
         """Check that every series has its target."""
-        if self.targets is not None and len(self.targets) != len(self.series):
+        if self.targets is None:
+            return
+        self.targets = np.asarray(self.targets)
+        if self.targets.ndim == 0 or len(self.targets) != len(self.series):
+            found = 1 if self.targets.ndim == 0 else len(self.targets)
             raise InputError(
-                f"there are {len(self.series)} series but {len(self.targets)} targets; they must "
-                "pair up."
+                f"there are {len(self.series)} series but {found} targets; they must pair up."
             )
 
 
-def as_collection(series: ArrayLike | Sequence[ArrayLike]) -> Collection:
+def as_collection(series: Any) -> Collection:
     """Turn arrays and lists into a collection.
 
     Parameters
@@ -65,12 +77,16 @@ def as_collection(series: ArrayLike | Sequence[ArrayLike]) -> Collection:
         A series has a wrong shape, no steps, other channels than the first, text, or an infinite
         value.
     """
-    if isinstance(series, np.ndarray) and series.ndim not in (2, 3):
+    if hasattr(series, "__array__"):
+        series = np.asarray(series)  # a tensor, or a data frame: a series a row
+    if isinstance(series, np.ndarray) and series.dtype != object and series.ndim not in (2, 3):
         raise InputError(
             "an array of series must have the shape (cases, channels, steps) or (cases, steps), "
             f"got {series.shape}."
         )
-    collection = [_as_series(index, values) for index, values in enumerate(series)]  # type: ignore[arg-type]
+    if not isinstance(series, Sequence | np.ndarray):
+        raise InputError(f"series must be an array or a list of arrays, got {series!r}.")
+    collection = [_as_series(index, values) for index, values in enumerate(series)]
     if not collection:
         raise InputError("there are no series; at least one is needed.")
     channels = collection[0].shape[0]
@@ -84,12 +100,15 @@ def as_collection(series: ArrayLike | Sequence[ArrayLike]) -> Collection:
 
 def _as_series(index: int, values: ArrayLike) -> NDArray[np.floating]:
     try:
-        series = np.atleast_2d(np.asarray(values, dtype=np.float64))
+        array = np.asarray(values)
+        if array.dtype.kind not in "biufO":
+            raise TypeError(f"its values are of type {array.dtype}")
+        series = np.atleast_2d(array.astype(np.float64))
     except (TypeError, ValueError) as error:
-        raise InputError(f"series {index} is not an array of numbers: {error}.") from None
-    if series.ndim != 2 or series.shape[0] == 0 or series.shape[1] == 0:
+        raise InputError(f"series {index} is not an array of numbers: {reason(error)}.") from None
+    if series.ndim != 2 or 0 in series.shape:
         raise InputError(
-            f"series {index} must have the shape (channels, steps), none of them 0, got "
+            f"series {index} must have the shape (channels, steps), neither of them 0, got "
             f"{series.shape}."
         )
     if np.isinf(series).any():
@@ -99,6 +118,34 @@ def _as_series(index: int, values: ArrayLike) -> NDArray[np.floating]:
             "values as NaN."
         )
     return series
+
+
+def check_labels(labels: NDArray) -> None:
+    """Raise :class:`InputError` unless these are class labels: a list of numbers or text."""
+    if labels.ndim != 1 or labels.dtype.kind not in "biufUOT":
+        raise InputError(
+            "class labels must be a list of numbers, text or booleans, got the shape "
+            f"{labels.shape} and the type {labels.dtype}."
+        )
+    values = labels.tolist()
+    if any(label is None or label != label for label in values):
+        raise InputError("a class label is missing; every series needs one.")
+    if not all(isinstance(label, bool | int | float | str) for label in values):
+        raise InputError("class labels must be numbers, text or booleans.")
+    if len({isinstance(label, str) for label in values}) > 1:
+        raise InputError("class labels must be all numbers or all text.")
+
+
+def as_numbers(targets: ArrayLike) -> NDArray[np.float64]:
+    """Return regression targets as numbers; raise :class:`InputError` where one is none."""
+    try:
+        numbers = np.asarray(targets).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the targets are not numbers: {reason(error)}.") from None
+    if not np.isfinite(numbers).all():
+        case = int(np.argwhere(~np.isfinite(numbers))[0][0])
+        raise InputError(f"the target of series {case} is missing or infinite; give it a number.")
+    return numbers
 
 
 def load_file(
@@ -120,38 +167,32 @@ def load_file(
         raise InputError(f"there is no file {path}.")
     if path.suffix not in _READERS:
         raise InputError(f"{path} has an unknown format; use {', '.join(_READERS)}.")
-    if path.suffix == ".npz":
-        return _load_npz(path, layout, split)
     try:
-        if path.suffix == ".ts":
+        if path.suffix == ".npz":
+            series, targets = _load_npz(path, layout, split)
+        elif path.suffix == ".ts":
             series, targets = load_from_ts_file(str(path))
         elif path.suffix == ".arff":
             series, targets = load_from_arff_file(str(path))
         else:
             series, targets = load_from_tsv_file(str(path))
-    except InputError:
-        raise
-    except Exception as error:  # aeon's readers raise whatever a malformed line makes them raise
-        raise InputError(f"{path} cannot be read as a {path.suffix} file: {error}.") from error
-    return LabelledSeries(
-        as_collection(_to_arrays(series)), np.asarray(targets) if len(targets) else None
-    )
+        has_targets = targets is not None and np.size(targets) > 0
+        return LabelledSeries(as_collection(series), targets if has_targets else None)
+    except Exception as error:  # readers raise whatever a malformed line makes them raise
+        raise InputError(
+            f"{path} cannot be read as a {path.suffix} file: {reason(error)}."
+        ) from error
 
 
-def _to_arrays(series: object) -> ArrayLike | Sequence[ArrayLike]:
-    return series.to_numpy() if hasattr(series, "to_numpy") else series  # type: ignore[return-value]
-
-
-def _load_npz(path: Path, layout: str, split: str | None) -> LabelledSeries:
+def _load_npz(path: Path, layout: str, split: str | None) -> tuple[NDArray, NDArray | None]:
     with np.load(path, allow_pickle=False) as file:
         suffix = f"_{split}" if f"X_{split}" in file else ""
         if f"X{suffix}" not in file:
-            raise InputError(f"{path} holds {sorted(file)}; it needs X, or X_train and X_test.")
-        series = file[f"X{suffix}"]
-        targets = file.get(f"y{suffix}")
+            raise InputError(f"it holds {sorted(file)}; it needs X, or X_train and X_test")
+        series, targets = file[f"X{suffix}"], file.get(f"y{suffix}")
     if layout == "steps_first" and series.ndim == 3:
         series = series.transpose(0, 2, 1)
-    return LabelledSeries(as_collection(series), targets)
+    return series, targets
 
 
 def load_splits(
@@ -164,24 +205,35 @@ def load_splits(
 ) -> tuple[LabelledSeries, LabelledSeries | None]:
     """Load the training part and, where there is one, the test part.
 
-    Parameters are those of :class:`~evolving_attention.recipe.DataOptions`; ``task`` is
+    Parameters are those of :class:`~evolving_attention.recipe.DataOptions`; ``kind`` is
     ``"classification"`` or ``"regression"``.
     """
     path = Path(train).expanduser()
     if path.is_dir():
         path = _train_file(path)
-    if path.suffix in _READERS:
+    if path.is_file() or path.suffix in _READERS:
         training = load_file(path, layout, "train")
         test_path = Path(test).expanduser() if test else _test_file(path)
         testing = load_file(test_path, layout, "test") if test_path else None
     else:
-        training, testing = (
-            _load_named(train, split, kind, archive) for split in ("train", "test")
-        )
+        training = _load_named(train, "train", kind, archive)
+        named = _load_named(train, "test", kind, archive) if test is None else None
+        testing = named or load_file(Path(str(test)).expanduser(), layout, "test")
     for part in (training, testing):
-        if part is not None and part.targets is not None and kind == "regression":
-            part.targets = _as_numbers(part.targets, train)
+        _check_targets(part, kind, train)
     return training, testing
+
+
+def _check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
+    if part is None or part.targets is None:
+        return
+    try:
+        if kind == "regression":
+            part.targets = as_numbers(part.targets)
+        else:
+            check_labels(part.targets)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
 
 
 def _train_file(folder: Path) -> Path:
@@ -208,26 +260,9 @@ def _load_named(name: str, split: str, kind: str, archive: str | None) -> Labell
     load = load_classification if kind == "classification" else load_regression
     try:
         series, targets = load(name, split=split, extract_path=archive)
-    except (
-        Exception
-    ) as error:  # no such name, no network, or the other task: aeon raises various classes
+    except Exception as error:  # no such name, no network, or of the other kind
         raise InputError(
             f"{name!r} is neither a file nor a {kind} data set that aeon has or could download "
-            f"here ({error})."
+            f"here: {reason(error)}."
         ) from error
-    return LabelledSeries(as_collection(series), np.asarray(targets))
-
-
-def _as_numbers(targets: NDArray, source: str) -> NDArray[np.float64]:
-    try:
-        numbers = np.asarray(targets, dtype=np.float64)
-    except ValueError:
-        raise InputError(
-            f"{source} has targets that are not numbers; is it a classification task?"
-        ) from None
-    if not np.isfinite(numbers).all():
-        raise InputError(
-            f"{source} has a missing or infinite target; regression needs a number for every "
-            "series."
-        )
-    return numbers
+    return LabelledSeries(as_collection(series), targets)

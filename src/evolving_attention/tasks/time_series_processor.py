@@ -4,7 +4,7 @@ Learned from the training part and saved beside the model, it does at prediction
 training.
 """
 
-from typing import Any, Self
+from typing import Any, Self, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,9 +12,15 @@ from transformers import AutoFeatureExtractor, FeatureExtractionMixin
 
 from evolving_attention.errors import InputError
 from evolving_attention.models.ea_dc_transformer import EADCTransformerConfig
-from evolving_attention.tasks.time_series_data import Collection, as_collection
+from evolving_attention.recipe import ProcessingOptions
+from evolving_attention.tasks.time_series_data import (
+    Collection,
+    as_collection,
+    as_numbers,
+    check_labels,
+)
 
-__all__ = ["TimeSeriesProcessor"]
+__all__ = ["TimeSeriesProcessor", "observed_length"]
 
 _IQR_OF_A_NORMAL = 1.3489795  # interquartile range of a normal distribution, in standard deviations
 
@@ -53,8 +59,10 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
         longer_series: str = "keep",
         **fitted: Any,
     ) -> None:
-        if clip is not None and clip <= 0:
+        if clip is not None and not 0 < clip < np.inf:
             raise InputError(f"clip must be positive, or null for no clipping, got {clip}.")
+        _check_choice("normalization", normalization, ProcessingOptions)
+        _check_choice("longer_series", longer_series, ProcessingOptions)
         self.normalization = normalization
         self.clip = clip
         self.longer_series = longer_series
@@ -63,16 +71,19 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
     @property
     def num_channels(self) -> int:
         """Channels of the series."""
-        if not hasattr(self, "mean"):
-            raise InputError(
-                "the processor has learned no statistics yet; call fit on the training part."
-            )
+        self._check_learned("mean", "fit")
         return len(self.mean)
+
+    def _check_learned(self, name: str, method: str) -> None:
+        if not hasattr(self, name):
+            raise InputError(
+                f"the processor has learned nothing yet; call {method} on the training part first."
+            )
 
     def fit(self, series: Collection, max_length: int | None = None) -> Self:
         """Learn the statistics of the training part; ``max_length`` is its longest by default."""
         series = [_without_padding(values) for values in as_collection(series)]
-        self.max_length = max_length or max(values.shape[1] for values in series)
+        self.max_length = max_length or max(map(observed_length, series))
         stacked = np.concatenate(series, axis=1)
         observed = [channel[np.isfinite(channel)] for channel in stacked]
         statistics = [_statistics(channel, self.normalization) for channel in observed]
@@ -83,6 +94,8 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
 
     def fit_classes(self, labels: NDArray) -> Self:
         """Learn the class labels, of any type."""
+        labels = np.asarray(labels)
+        check_labels(labels)
         classes = np.unique(labels)
         if len(classes) < 2:
             raise InputError(
@@ -93,10 +106,14 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
 
     def fit_targets(self, targets: NDArray) -> Self:
         """Learn mean and scale of each regression target."""
-        targets_NO = np.asarray(targets, dtype=np.float64).reshape(len(targets), -1)
-        spread = targets_NO.std(0)
-        self.target_mean = targets_NO.mean(0).tolist()
-        self.target_scale = np.where(spread > 0, spread, 1.0).tolist()
+        targets_NO = as_numbers(targets).reshape(len(targets), -1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean_O, spread_O = targets_NO.mean(0), targets_NO.std(0)
+        if not np.isfinite([mean_O, spread_O]).all():
+            raise InputError("targets are so large that their statistics overflow; rescale them.")
+        constant_O = _is_constant(spread_O, np.abs(targets_NO).max(0))
+        self.target_mean = mean_O.tolist()
+        self.target_scale = np.where(constant_O, 1.0, spread_O).tolist()
         return self
 
     def __call__(self, series: ArrayLike | Collection) -> list[NDArray[np.float32]]:
@@ -119,21 +136,27 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
     def _process(self, index: int, series_CT: NDArray) -> NDArray[np.float32]:
         filled_CT = _filled(_without_padding(series_CT), np.asarray(self.mean))
         filled_CT = self._fitting(index, filled_CT)
+        with np.errstate(over="ignore", invalid="ignore"):
+            output_TC = self._normalised(filled_CT).T.astype(np.float32)
+        if not np.isfinite(output_TC).all():
+            raise InputError(f"series {index} has values too large to be normalised; rescale it.")
+        return np.ascontiguousarray(output_TC)
+
+    def _normalised(self, series_CT: NDArray) -> NDArray:
         if self.normalization == "series":
-            spread_C1 = filled_CT.std(1, keepdims=True)
-            normal_CT = (filled_CT - filled_CT.mean(1, keepdims=True)) / np.where(
-                spread_C1 > 1e-8, spread_C1, 1.0
-            )
+            largest_C1 = np.abs(series_CT).max(1, keepdims=True)
+            series_CT = series_CT / np.where(largest_C1 > 0, largest_C1, 1.0)  # lest it overflows
+            spread_C1 = series_CT.std(1, keepdims=True)
+            constant_C1 = _is_constant(spread_C1, np.ones(1))
+            scale_C1 = np.where(constant_C1, 1.0, spread_C1)
+            center_C1 = np.where(constant_C1, series_CT[:, :1], series_CT.mean(1, keepdims=True))
         else:
-            normal_CT = (filled_CT - np.asarray(self.center)[:, None]) / np.asarray(self.scale)[
-                :, None
-            ]
-        if self.clip is not None:
-            beyond_CT = np.maximum(np.abs(normal_CT) - self.clip, 0.0)
-            normal_CT = np.clip(normal_CT, -self.clip, self.clip) + np.sign(normal_CT) * np.log1p(
-                beyond_CT
-            )
-        return np.ascontiguousarray(normal_CT.T, dtype=np.float32)
+            center_C1, scale_C1 = np.array(self.center)[:, None], np.array(self.scale)[:, None]
+        normal_CT = (series_CT - center_C1) / scale_C1
+        if self.clip is None:
+            return normal_CT
+        beyond_CT = np.maximum(np.abs(normal_CT) - self.clip, 0.0)
+        return np.clip(normal_CT, -self.clip, self.clip) + np.sign(normal_CT) * np.log1p(beyond_CT)
 
     def _fitting(self, index: int, series_CT: NDArray) -> NDArray:
         length = series_CT.shape[1]
@@ -156,14 +179,20 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
     def encode(self, targets: NDArray) -> NDArray:
         """Turn labels into class numbers, or targets into standard units (cases, targets)."""
         if not hasattr(self, "classes"):
-            targets_NO = np.asarray(targets, dtype=np.float64).reshape(len(targets), -1)
+            self._check_learned("target_mean", "fit_classes or fit_targets")
+            targets_NO = as_numbers(targets).reshape(len(targets), -1)
+            if targets_NO.shape[1] != len(self.target_mean):
+                raise InputError(
+                    f"each series has {targets_NO.shape[1]} targets, those of training had "
+                    f"{len(self.target_mean)}."
+                )
             return ((targets_NO - self.target_mean) / self.target_scale).astype(np.float32)
         number = {label: index for index, label in enumerate(self.classes)}
         try:
             return np.array(
                 [number[label] for label in np.asarray(targets).tolist()], dtype=np.int64
             )
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
             raise InputError(
                 f"class {error.args[0]!r} was not among the training classes {self.classes}."
             ) from None
@@ -172,6 +201,7 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
         """Turn a network's outputs into class labels, or into targets in their own units."""
         if hasattr(self, "classes"):
             return self.class_labels[logits.argmax(1)]
+        self._check_learned("target_mean", "fit_classes or fit_targets")
         targets_NO = logits.astype(np.float64) * self.target_scale + self.target_mean
         return targets_NO[:, 0] if targets_NO.shape[1] == 1 else targets_NO
 
@@ -181,9 +211,25 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
         return np.array(self.classes, dtype=np.dtype(self.class_type))
 
 
-def _without_padding(series_CT: NDArray) -> NDArray:
+def observed_length(series_CT: NDArray) -> int:
+    """Return the steps of a series up to the last at which any channel was observed."""
     observed = np.flatnonzero(np.isfinite(series_CT).any(0))
-    return series_CT[:, : observed[-1] + 1] if len(observed) else series_CT
+    return int(observed[-1]) + 1 if len(observed) else series_CT.shape[1]
+
+
+def _without_padding(series_CT: NDArray) -> NDArray:
+    return series_CT[:, : observed_length(series_CT)]
+
+
+def _check_choice(name: str, value: str, options: type) -> None:
+    choices = get_args(get_type_hints(options)[name])
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def _is_constant(spread: NDArray, largest: NDArray) -> NDArray:
+    """Tell a spread from the rounding error of a mean, whatever the unit."""
+    return spread <= 1e-12 * largest
 
 
 def _filled(series_CT: NDArray, mean_C: NDArray) -> NDArray:
@@ -203,23 +249,22 @@ def _filled(series_CT: NDArray, mean_C: NDArray) -> NDArray:
 
 def _statistics(observed: NDArray, normalization: str) -> tuple[float, float, float]:
     """Return mean, center and scale of the observed values of a channel."""
-    if normalization not in ("robust", "standard", "series", "none"):
-        raise InputError(
-            "normalization must be 'robust', 'standard', 'series' or 'none', got "
-            f"{normalization!r}."
-        )
     if len(observed) == 0:
         return 0.0, 0.0, 1.0
-    mean, spread = float(observed.mean()), float(observed.std())
-    center, scale = (mean, spread) if normalization == "standard" else (0.0, 1.0)
-    if normalization == "robust":
-        low, center, high = (
-            float(quantile) for quantile in np.quantile(observed, (0.25, 0.5, 0.75))
-        )
-        scale = (high - low) / _IQR_OF_A_NORMAL or spread
-    if not np.isfinite((mean, center, scale)).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, spread = float(observed.mean()), float(observed.std())
+    if not np.isfinite((mean, spread)).all():
         raise InputError("values are so large that their statistics overflow; rescale the series.")
-    return mean, center, scale if scale > 1e-12 * max(1.0, abs(center)) else 1.0
+    if normalization in ("series", "none"):
+        return mean, 0.0, 1.0
+    if _is_constant(np.array(spread), np.abs(observed).max()):
+        return mean, float(observed[0]), 1.0
+    if normalization == "standard":
+        return mean, mean, spread
+    low, center, high = np.quantile(observed, (0.25, 0.5, 0.75)).tolist()
+    width = (high - low) / _IQR_OF_A_NORMAL
+    is_flat = _is_constant(np.array(width), np.abs(observed).max())
+    return mean, center, spread if is_flat else width
 
 
 AutoFeatureExtractor.register(EADCTransformerConfig, TimeSeriesProcessor)
