@@ -443,8 +443,8 @@ class TestMistakes:
             ("training: {epochs: many}", "epochs"),
             ("model: {alfa: 0.5}", "alfa"),
             ("model: null", "model"),
-            ("- seed", "seed"),
-            ("seed: [1", "config"),
+            ("- seed", "mapping"),
+            ("seed: [1", "line 1"),
             ("overwrite: true", "overwrite"),
         ],
     )

@@ -265,9 +265,13 @@ def test_ctrl_c_keeps_the_best_weights():
     assert_has_weights_of_its_epoch(network, data)
 
 
-@pytest.mark.parametrize("stop_after", [0, 2])
-def test_ctrl_c_in_the_first_epoch_gives_a_network_that_works(stop_after):
-    data, task = sines_and_noise(CASES), SpyingTask(stop_after=stop_after)
+def test_ctrl_c_before_the_first_step_has_nothing_to_keep():
+    with pytest.raises(KeyboardInterrupt):
+        train(task=SpyingTask(stop_after=0))
+
+
+def test_ctrl_c_in_the_first_epoch_gives_a_network_that_works():
+    data, task = sines_and_noise(CASES), SpyingTask(stop_after=2)
     network = train(data, task=task)
     assert network.interrupted
     assert np.isfinite(predict_logits(network.model, task.processor, data.series)).all()

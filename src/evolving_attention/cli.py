@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import Recipe, bundled_recipes, recipe_path
+from evolving_attention.recipe import Recipe, bundled_recipes, read_recipe, recipe_path
 
 __all__ = ["main"]
 
@@ -20,6 +21,9 @@ _DESCRIPTION = (
 
 class _Parser(ArgumentParser):
     """Tells a mistake in one sentence, without the usage text, and exits with code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         _fail(message)
@@ -38,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.command is None:
             _fail("say what to do: train, evaluate, predict, inspect or recipes; --help explains.")
         if options.command == "train":  # once more, now that the recipe's own values are known
-            options = _parser(recipe_path(options.train.recipe)).parse_args(arguments)
+            path = recipe_path(options.train.recipe)
+            read_recipe(path)  # it alone must hold: only options may say --overwrite
+            options = _parser(path).parse_args(arguments)
         _COMMANDS[options.command](options[options.command])
     except (InputError, OSError) as error:
         _fail(str(error))
@@ -62,7 +68,7 @@ def _parser(recipe: Path | None = None) -> _Parser:
 def _train_parser(recipe: Path | None) -> _Parser:
     parser = _Parser(
         description="Train a recipe into a run folder. Any of its values can be overridden.",
-        default_config_files=[] if recipe is None else [str(recipe)],
+        default_config_files=[] if recipe is None else [escape(str(recipe))],
     )
     parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
     parser.add_class_arguments(Recipe)
@@ -172,7 +178,9 @@ def _inspect(options: Namespace) -> None:
     output = Path(options.output or run.folder / f"maps-{options.sample}.png")
     figure = draw_chain(chain, show=options.show, heads=options.heads)
     if output.suffix[1:] not in (formats := figure.canvas.get_supported_filetypes()):
-        raise InputError(f"{output} is no picture; its name must end in {', '.join(formats)}.")
+        raise InputError(
+            f"{str(output)!r} is no picture; its name must end in {', '.join(formats)}."
+        )
     figure.savefig(output, dpi=120)
     print(f"{chain.title}: {output}")
 

@@ -1,8 +1,11 @@
 """The user's mistakes."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["InputError", "reason"]
+__all__ = ["InputError", "reading", "reason"]
 
 
 class InputError(ValueError):
@@ -17,3 +20,12 @@ def reason(error: Exception) -> str:
     """Return the first sentence of another library's error, without its full stop."""
     sentence = re.split(r"(?<=[.!?]) +(?=[A-Z])", " ".join(str(error).split()))[0]
     return sentence.rstrip(".") or type(error).__name__
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell whatever a damaged file makes its reader raise in one sentence that names the file."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{path} is missing or damaged: {reason(error)}.") from error

@@ -1,6 +1,8 @@
 """Scikit-learn and aeon estimators: EA-DC-Transformers that ``fit`` and ``predict``."""
 
 import json
+import shutil
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.utils import check_random_state
 
-from evolving_attention.errors import InputError
+from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import ProcessingOptions, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask, predict_logits
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
@@ -49,6 +51,7 @@ _TRAINING_PARAMETERS = (
     "patience",
     "refit",
 )
+_PROCESSING_PARAMETERS = ("normalization", "clip", "longer_series")
 
 
 class _EADCTransformerEstimator(BaseCollectionEstimator):
@@ -64,36 +67,43 @@ class _EADCTransformerEstimator(BaseCollectionEstimator):
     }
 
     def _fit(self, X: Collection, y: NDArray) -> Self:
-        if self.n_estimators < 1:
-            raise InputError(f"n_estimators must be at least 1, got {self.n_estimators}.")
+        if not isinstance(self.n_estimators, Integral) or self.n_estimators < 1:
+            raise InputError(
+                f"n_estimators must be a whole number, at least 1, got {self.n_estimators!r}."
+            )
         data = LabelledSeries(list(X), np.asarray(y))
         random = check_random_state(self.random_state)
         self.members_: list[tuple[TimeSeriesTask, TrainedNetwork]] = []
         for seed in random.randint(2**31 - 1, size=self.n_estimators).tolist():
             task = self._task()
-            network = train_network(
-                task,
-                data,
-                self._model_options(),
-                TrainingOptions(**{name: getattr(self, name) for name in _TRAINING_PARAMETERS}),
-                seed=seed,
-                progress=self.verbose > 0,
-            )
+            try:
+                network = train_network(
+                    task,
+                    data,
+                    self._settings(_MODEL_PARAMETERS) | (self.model_options or {}),
+                    TrainingOptions(**self._settings(_TRAINING_PARAMETERS)),
+                    seed=seed,
+                    progress=self.verbose > 0,
+                )
+            except KeyboardInterrupt:
+                if not self.members_:
+                    raise
+                break
             self.members_.append((task, network))
             if network.interrupted:
                 break
         return self
 
-    def _task(self, processor: TimeSeriesProcessor | None = None) -> TimeSeriesTask:
-        processing = ProcessingOptions(self.normalization, self.clip, self.longer_series)
-        return TimeSeriesTask(
-            self._kind, processing, getattr(self, "class_weight", None), processor
-        )
+    def _settings(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Return parameters by name; NumPy's numbers, as searches give them, become Python's."""
+        values = ((name, getattr(self, name)) for name in names)
+        return {
+            name: value.item() if isinstance(value, np.generic) else value for name, value in values
+        }
 
-    def _model_options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _MODEL_PARAMETERS} | (
-            self.model_options or {}
-        )
+    def _task(self) -> TimeSeriesTask:
+        processing = ProcessingOptions(**self._settings(_PROCESSING_PARAMETERS))
+        return TimeSeriesTask(self._kind, processing, getattr(self, "class_weight", None))
 
     def _logits(self, X: Collection) -> list[NDArray[np.float64]]:
         """Return each network's outputs (cases, labels)."""
@@ -111,12 +121,24 @@ class _EADCTransformerEstimator(BaseCollectionEstimator):
             Made where it does not exist.
         """
         self._check_is_fitted()
+        state = json.dumps(self._state(), indent=2, default=_to_json)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob("network_*"):  # of an ensemble saved here before
+            shutil.rmtree(stale)
+        with quiet():
+            for index, (task, network) in enumerate(self.members_):
+                network.model.save_pretrained(folder / f"network_{index}")
+                task.processor.save_pretrained(folder / f"network_{index}")
+        (folder / "estimator.json").write_text(state + "\n")
+
+    def _state(self) -> dict[str, Any]:
         parameters = self.get_params(deep=False)
-        if not isinstance(self.random_state, int):
+        if not isinstance(self.random_state, Integral):
             parameters["random_state"] = None  # a generator's state is not a setting
-        state = {
+        if isinstance(parameters.get("class_weight"), dict):  # JSON's keys are only text
+            parameters["class_weight"] = list(parameters["class_weight"].items())
+        return {
             "estimator": type(self).__name__,
             "parameters": parameters,
             "metadata": self.metadata_,
@@ -125,11 +147,6 @@ class _EADCTransformerEstimator(BaseCollectionEstimator):
                 for _, network in self.members_
             ],
         }
-        with quiet():
-            for index, (task, network) in enumerate(self.members_):
-                network.model.save_pretrained(folder / f"network_{index}")
-                task.processor.save_pretrained(folder / f"network_{index}")
-        (folder / "estimator.json").write_text(json.dumps(state, indent=2, default=_to_json) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -138,34 +155,33 @@ class _EADCTransformerEstimator(BaseCollectionEstimator):
         Raises
         ------
         InputError
-            The folder holds no estimator of this class.
+            The folder holds no estimator of this class, or something in it is damaged.
         """
         folder = Path(folder)
         if not (folder / "estimator.json").is_file():
             raise InputError(f"{folder} holds no saved estimator: estimator.json is missing.")
-        state = json.loads((folder / "estimator.json").read_text())
-        if state["estimator"] != cls.__name__:
-            raise InputError(
-                f"{folder} holds a {state['estimator']}; load it with that class, not "
-                f"{cls.__name__}."
+        with reading(folder / "estimator.json"):
+            state = json.loads((folder / "estimator.json").read_text())
+            name, parameters, members = (
+                state[part] for part in ("estimator", "parameters", "members")
             )
-        estimator = cls(**state["parameters"])
-        estimator.metadata_ = state["metadata"]
-        estimator.members_ = [
-            estimator._load_member(folder / f"network_{index}", member)
-            for index, member in enumerate(state["members"])
-        ]
+            metadata = state["metadata"]
+        if name != cls.__name__:
+            raise InputError(
+                f"{folder} holds a {name}; load it with that class, not {cls.__name__}."
+            )
+        if isinstance(parameters.get("class_weight"), list):
+            parameters["class_weight"] = dict(parameters["class_weight"])
+        estimator = cls(**parameters)
+        estimator.metadata_ = metadata
+        estimator.members_ = []
+        for index, member in enumerate(members):
+            task = estimator._task()
+            model = task.load_network(folder / f"network_{index}")
+            estimator.members_.append((task, TrainedNetwork(model, **member)))
         estimator._restore(estimator.members_[0][0].processor)
         estimator.is_fitted = True
         return estimator
-
-    def _load_member(
-        self, folder: Path, member: dict[str, Any]
-    ) -> tuple[TimeSeriesTask, TrainedNetwork]:
-        task = self._task(TimeSeriesProcessor.from_pretrained(folder))
-        with quiet():
-            model = task.model_class.from_pretrained(folder).eval()
-        return task, TrainedNetwork(model, **member)
 
     def _restore(self, processor: TimeSeriesProcessor) -> None:
         """Set what ``fit`` would have learned beside the networks."""

@@ -78,8 +78,10 @@ class TrainingOptions:
         Passes over the training part, at the most.
     batch_size : int
         Series in a step.
-    learning_rate, weight_decay : float
-        Of the optimiser.
+    learning_rate : float
+        Highest learning rate, after the warm-up.
+    weight_decay : float
+        Decay of the weights, but for biases and norms.
     optimizer : {"adamw", "radam"}
         AdamW, or RAdam as the papers.
     schedule : {"cosine", "linear", "constant"}
@@ -180,7 +182,7 @@ def recipe_path(name: str) -> Path:
     if (path := Path(name)).is_file():
         return path
     recipes = bundled_recipes()
-    if (short := path.with_suffix("").as_posix().removeprefix("recipes/")) in recipes:
+    if (short := name.removesuffix(".yaml").removeprefix("recipes/")) in recipes:
         return recipes[short]
     raise InputError(
         f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipes)}."
@@ -198,6 +200,19 @@ def read_recipe(path: str | Path) -> Recipe:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
     try:
-        return Recipe(**vars(parser.instantiate(parser.parse_path(str(path)))))
+        values = yaml.safe_load(Path(path).read_text()) or {}
+        _check_sections(values)
+        return Recipe(**vars(parser.instantiate(parser.parse_object(values))))
     except Exception as error:  # jsonargparse raises its own, argparse's, and YAML's errors
         raise InputError(f"{path} is not a recipe: {reason(error)}.") from error
+
+
+def _check_sections(values: Any) -> None:
+    """Check what jsonargparse lets pass or tells badly: sections that are none."""
+    if not isinstance(values, dict):
+        raise InputError("it must be a mapping of names to values")
+    for name, value in values.items():
+        if name not in Recipe.__dataclass_fields__:
+            raise InputError(f"it has no option {name!r}")
+        if name in ("data", "processing", "model", "training") and not isinstance(value, dict):
+            raise InputError(f"{name} must be a mapping of options, got {value!r}")

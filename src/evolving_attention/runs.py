@@ -9,14 +9,14 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 from transformers import PreTrainedModel
 
-from evolving_attention.errors import InputError, reason
+from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import Recipe, read_recipe
 from evolving_attention.tasks.time_series import (
     TimeSeriesTask,
@@ -24,8 +24,12 @@ from evolving_attention.tasks.time_series import (
     model_options,
     predict_logits,
 )
-from evolving_attention.tasks.time_series_data import LabelledSeries, load_file, load_splits
-from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
+from evolving_attention.tasks.time_series_data import (
+    LabelledSeries,
+    check_targets,
+    load_file,
+    load_splits,
+)
 from evolving_attention.training import TrainedNetwork, check_options, quiet, train_network
 
 __all__ = ["Run", "train"]
@@ -71,20 +75,10 @@ class Run:
                 f"{folder} is not a complete run folder: {', '.join(missing)} is missing."
             )
         recipe = read_recipe(folder / "recipe.yaml")
-        processor = TimeSeriesProcessor.from_pretrained(folder)
-        task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight, processor)
-        try:
-            with quiet():
-                model = task.model_class.from_pretrained(folder)
-        except Exception as error:  # damaged files raise whatever their readers raise
-            raise InputError(f"{folder} holds a damaged network: {reason(error)}.") from error
-        return cls(
-            folder,
-            recipe,
-            task,
-            model.eval(),
-            json.loads((folder / "metrics.json").read_text()),
-        )
+        with reading(folder / "metrics.json"):
+            metrics = json.loads((folder / "metrics.json").read_text())
+        task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight)
+        return cls(folder, recipe, task, task.load_network(folder), metrics)
 
     def data(self) -> tuple[LabelledSeries, LabelledSeries | None]:
         """Load the training and the test part of the recipe's data."""
@@ -95,15 +89,14 @@ class Run:
 
     def evaluate(self, path: str | Path | None = None) -> dict[str, float]:
         """Measure the network on a labelled file, or on the recipe's test part."""
-        labelled = (
-            self.data()[1]
-            if path is None
-            else load_file(Path(path), self.recipe.data.layout, "test")
-        )
+        if path is None:
+            labelled = self.data()[1]
+        else:
+            labelled = load_file(Path(path), self.recipe.data.layout, "test")
+            check_targets(labelled, self.task.kind, str(path))
         if labelled is None or labelled.targets is None:
-            raise InputError(
-                f"{path or self.recipe.data.train} has no labelled test part to evaluate on."
-            )
+            source = path or self.recipe.data.train
+            raise InputError(f"{source} has no labelled test part to evaluate on.")
         return self.task.measure(self._logits(labelled), labelled.targets)
 
     def predict(self, path: str | Path) -> pd.DataFrame:
@@ -158,6 +151,8 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
         raise InputError(
             f"{folder} already holds a run: choose another output, or say --overwrite."
         )
+    if recipe.task not in (tasks := get_args(get_type_hints(Recipe)["task"])):
+        raise InputError(f"task must be one of {', '.join(tasks)}, got {recipe.task!r}.")
     _check_writable(folder)
     check_options(recipe.training)
     check_model_options(recipe.model)

@@ -159,9 +159,13 @@ def _refit(
     with seeded(seed):
         everything, _ = task.split(data, 0.0, seed)
         model = task.build_model(model_options)
-        network = _fit(
-            task, model, everything, None, options, seed, progress, stop_after=chosen.epoch
-        )
+        try:
+            network = _fit(
+                task, model, everything, None, options, seed, progress, stop_after=chosen.epoch
+            )
+        except KeyboardInterrupt:
+            network = chosen
+            network.interrupted = True
     if network.interrupted:
         task.processor, chosen.interrupted = processor, True
         return chosen
@@ -230,6 +234,8 @@ def _fit(
         try:
             trainer.train()
         except KeyboardInterrupt:
+            if trainer.state.global_step == 0:
+                raise  # there is nothing to keep
             interrupted = True
             if trainer.state.best_model_checkpoint:
                 load_model(model, Path(trainer.state.best_model_checkpoint) / "model.safetensors")

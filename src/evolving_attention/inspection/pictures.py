@@ -31,6 +31,8 @@ def draw_chain(chain: Chain, *, show: str = "probabilities", heads: int | None =
     Figure
         ``figure.savefig(path)`` writes it.
     """
+    if show not in ("probabilities", "map"):
+        raise InputError(f"show must be 'probabilities' or 'map', got {show!r}.")
     if heads is not None and heads < 0:
         raise InputError(f"heads must be 0 (the mean alone) or more, got {heads}.")
     layers = chain.probabilities if show == "probabilities" else chain.maps
@@ -38,7 +40,7 @@ def draw_chain(chain: Chain, *, show: str = "probabilities", heads: int | None =
     num_layers, num_rows = images.shape[:2]
     figure = Figure(figsize=(1.35 * num_layers + 1.1, 1.35 * num_rows + 2.2), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{chain.title}   [{show}]", fontsize=11)
+    figure.suptitle(f"{chain.title}   [{show}]", fontsize=11, parse_math=False)
     parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.4, 1.35 * num_rows))[:, 0]
     _draw_series(parts[0].subplots(), chain)
     grid = parts[1].subplots(num_rows, num_layers, squeeze=False)

@@ -6,6 +6,7 @@ Shape letters: B batch, T steps, F features (channels of the series).
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,18 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
-from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, EvalPrediction, PreTrainedConfig, PreTrainedModel
 
-from evolving_attention.errors import InputError, reason
+from evolving_attention.errors import InputError, reading, reason
 from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerConfig,
     EADCTransformerForClassification,
     EADCTransformerForRegression,
 )
 from evolving_attention.recipe import ProcessingOptions
-from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
+from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_numbers
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
+from evolving_attention.training import quiet
 
 __all__ = [
     "TimeSeriesDataset",
@@ -129,8 +131,6 @@ class TimeSeriesTask:
         How series become inputs.
     class_weight : {"balanced"} or dict of label to weight, optional
         Weight of the classes in the loss.
-    processor : TimeSeriesProcessor, optional
-        A fitted one, when the task is of a trained network.
     """
 
     def __init__(
@@ -138,14 +138,13 @@ class TimeSeriesTask:
         kind: str,
         processing: ProcessingOptions | None = None,
         class_weight: str | dict[Any, float] | None = None,
-        processor: TimeSeriesProcessor | None = None,
     ) -> None:
         if kind not in ("classification", "regression"):
             raise InputError(f"kind must be 'classification' or 'regression', got {kind!r}.")
         self.kind = kind
         self.processing = processing or ProcessingOptions()
         self.class_weight = class_weight
-        self.processor = processor or TimeSeriesProcessor()
+        self.processor = TimeSeriesProcessor()
         self.metric = "accuracy" if kind == "classification" else "rmse"
         self.greater_is_better = kind == "classification"
         self._class_weights: list[float] | None = None
@@ -267,6 +266,21 @@ class TimeSeriesTask:
             self.processor.longer_series = "error"
         return config
 
+    def load_network(self, folder: Path) -> PreTrainedModel:
+        """Load a saved network, in evaluation mode, and its processor.
+
+        Raises
+        ------
+        InputError
+            A file is missing or damaged; the message names it.
+        """
+        with reading(folder / "preprocessor_config.json"):
+            self.processor = TimeSeriesProcessor.from_pretrained(folder)
+        with reading(folder / "config.json"):
+            config = AutoConfig.from_pretrained(folder)
+        with reading(folder / "model.safetensors"), quiet():
+            return self.model_class.from_pretrained(folder, config=config).eval()
+
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Make a padded batch; see :func:`collate`."""
         return collate(examples)
@@ -284,7 +298,7 @@ class TimeSeriesTask:
         """Measure a network's outputs against targets in their own terms."""
         predicted = self.processor.decode(logits)
         if self.kind == "regression":
-            targets = np.asarray(targets, dtype=np.float64).reshape(predicted.shape)
+            targets = as_numbers(targets).reshape(predicted.shape)
             figures = {
                 "rmse": float(root_mean_squared_error(targets, predicted)),
                 "mae": float(mean_absolute_error(targets, predicted)),

@@ -27,6 +27,7 @@ __all__ = [
     "as_collection",
     "as_numbers",
     "check_labels",
+    "check_targets",
     "load_file",
     "load_splits",
 ]
@@ -220,11 +221,12 @@ def load_splits(
         named = _load_named(train, "test", kind, archive) if test is None else None
         testing = named or load_file(Path(str(test)).expanduser(), layout, "test")
     for part in (training, testing):
-        _check_targets(part, kind, train)
+        check_targets(part, kind, train)
     return training, testing
 
 
-def _check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
+def check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
+    """Raise :class:`InputError`, with the source, for targets that do not fit the kind of task."""
     if part is None or part.targets is None:
         return
     try:
