@@ -7,20 +7,16 @@ Source: "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023), without
 release.
 """
 
-import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     AutoModelForTimeSeriesPrediction,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -28,11 +24,10 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from evolving_attention.attention import EvolvingAttention, padding_mask, probabilities
-from evolving_attention.attention.checks import check_choice
-from evolving_attention.attention.modules import check_evolution
-from evolving_attention.models.augmented_convolution import AugmentedConv1d, attention_channels
+from evolving_attention.models.augmented_convolution import AugmentedConv1d
+from evolving_attention.models.ea_dc_transformer_config import EADCTransformerConfig
 from evolving_attention.models.masked_batch_norm import MaskedBatchNorm
-from evolving_attention.models.pooling import POOLINGS, Pooling
+from evolving_attention.models.pooling import Pooling
 
 __all__ = [
     "EADCTransformerConfig",
@@ -42,140 +37,6 @@ __all__ = [
     "EADCTransformerModelOutput",
     "EADCTransformerOutput",
 ]
-
-
-@strict
-class EADCTransformerConfig(PreTrainedConfig):
-    """Configuration of an EA-DC-Transformer.
-
-    Parameters
-    ----------
-    input_size : int
-        F, channels of the series.
-    max_length : int
-        T, steps of the longest series with positions of its own. Longer series share the last
-        position, except with the ``flatten`` head, which cannot take them.
-    patch_size : int
-        Steps in a position: the strided stem that keeps N low for long series. 1: none, as the
-        papers.
-    hidden_size : int
-        D.
-    intermediate_size : int
-        Width inside the feed-forward networks.
-    num_blocks : int
-        Blocks of two augmented convolutions each; block b has dilation 2^b.
-    num_attention_heads : int
-        H.
-    key_ratio, value_ratio : float in [0, 1]
-        The papers' k and v: key and value channels as shares of D. Both 0: the pure dilated
-        convolution. Both 1: attention alone.
-    kernel_size : int
-        Of the convolutions over steps.
-    dilated : bool
-        False: dilation 1 everywhere.
-    alpha, beta : float in [0, 1]
-        Share of the previous map and of the convolved map; both 0 is the twin (see :meth:`twin`).
-    map_kernel_size : int, odd
-        Kernel of the convolution over maps.
-    map_activation : {"relu", "leaky_relu", "identity"}
-        Applied to the convolved map.
-    learned_mixing : bool
-        Learn alpha and beta in every layer.
-    map_initialization : {"random", "identity"}
-        See :class:`~evolving_attention.attention.EvolvingAttention`.
-    evolve_first_block : bool
-        Evolve between the two augmented convolutions of the first block too.
-    hidden_dropout, attention_dropout : float in [0, 1)
-        Dropout of hidden states and of attention probabilities.
-    pooling : {"flatten", "mean", "max", "attention"}
-        How the head reads the positions: all of them, laid out side by side as in the papers, or
-        pooled over the real ones.
-    class_weights : list of float, optional
-        Weight of each class in the loss.
-    label_smoothing : float in [0, 1)
-        Of the classification loss.
-    """
-
-    model_type = "ea_dc_transformer"
-    attribute_map = {"num_hidden_layers": "num_blocks"}
-
-    input_size: int = 1
-    max_length: int = 512
-    patch_size: int = 1
-    hidden_size: int = 128
-    intermediate_size: int = 256
-    num_blocks: int = 4
-    num_attention_heads: int = 8
-    key_ratio: float | int = 0.25
-    value_ratio: float | int = 0.25
-    kernel_size: int = 3
-    dilated: bool = True
-    alpha: float | int = 0.5
-    beta: float | int = 0.5
-    map_kernel_size: int = 3
-    map_activation: str = "relu"
-    learned_mixing: bool = False
-    map_initialization: str = "random"
-    evolve_first_block: bool = True
-    hidden_dropout: float | int = 0.1
-    attention_dropout: float | int = 0.0
-    pooling: str = "mean"
-    class_weights: list[float | int] | None = None
-    label_smoothing: float | int = 0.0
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        """Check every option; raise ``ValueError`` in one sentence."""
-        super().__post_init__(**kwargs)
-        sizes = (
-            "input_size",
-            "max_length",
-            "patch_size",
-            "hidden_size",
-            "intermediate_size",
-            "num_blocks",
-        )
-        for name in (*sizes, "num_attention_heads", "kernel_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("hidden_dropout", "attention_dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
-        check_choice("pooling", self.pooling, POOLINGS)
-        check_evolution(
-            self.alpha,
-            self.beta,
-            self.map_kernel_size,
-            self.map_activation,
-            self.learned_mixing,
-            self.map_initialization,
-            prefix="map_",
-        )
-        for name in ("key_ratio", "value_ratio"):
-            attention_channels(
-                self.hidden_size, getattr(self, name), self.num_attention_heads, name
-            )
-        if self.class_weights is not None and len(self.class_weights) != self.num_labels:
-            raise ValueError(
-                f"class_weights must be as many as the {self.num_labels} classes, got "
-                f"{len(self.class_weights)}."
-            )
-
-    @property
-    def max_positions(self) -> int:
-        """N of the longest series: patches in ``max_length`` steps."""
-        return -(-self.max_length // self.patch_size)
-
-    @property
-    def is_twin(self) -> bool:
-        """Whether nothing evolves."""
-        return self.alpha == self.beta == 0 and not self.learned_mixing
-
-    def twin(self) -> "EADCTransformerConfig":
-        """Return the same network without evolution, and without its parameters."""
-        twin = copy.deepcopy(self)
-        twin.map_initialization, twin.learned_mixing = "random", False
-        twin.alpha = twin.beta = 0.0
-        return twin
 
 
 @dataclass
