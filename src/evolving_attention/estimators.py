@@ -18,8 +18,9 @@ __all__ = ["EADCTransformerClassifier", "EADCTransformerRegressor"]
 class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
     """Time-series classifier: EA-DC-Transformer, dilated convolutions beside evolving attention.
 
-    Takes multivariate series of unequal lengths with missing values. A part of the training data
-    chooses the epoch. The device is a GPU where there is one.
+    Takes multivariate series of unequal lengths with missing values. By default all of the training
+    data train for a fixed number of epochs; ``validation`` holds a part out to choose the epoch.
+    The device is a GPU where there is one.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
         ``"adamw"``, or ``"radam"`` as the papers.
     schedule : str, default="cosine"
         ``"cosine"``, ``"linear"`` or ``"constant"`` learning rate.
-    validation : float, default=0.2
+    validation : float, default=0.0
         Share of the training data held out to choose the epoch; 0: a fixed budget.
     patience : int, optional
         Epochs without improvement after which training stops.
@@ -138,7 +139,7 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
         weight_decay: float = 1e-2,
         optimizer: str = "adamw",
         schedule: str = "cosine",
-        validation: float = 0.2,
+        validation: float = 0.0,
         patience: int | None = None,
         refit: bool = False,
         normalization: str = "robust",
@@ -199,8 +200,9 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
 class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
     """Time-series regressor: EA-DC-Transformer, dilated convolutions beside evolving attention.
 
-    Takes multivariate series of unequal lengths with missing values. A part of the training data
-    chooses the epoch. The device is a GPU where there is one.
+    Takes multivariate series of unequal lengths with missing values. By default all of the training
+    data train for a fixed number of epochs; ``validation`` holds a part out to choose the epoch.
+    The device is a GPU where there is one.
 
     Parameters
     ----------
@@ -248,7 +250,7 @@ class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
         ``"adamw"``, or ``"radam"`` as the papers.
     schedule : str, default="cosine"
         ``"cosine"``, ``"linear"`` or ``"constant"`` learning rate.
-    validation : float, default=0.2
+    validation : float, default=0.0
         Share of the training data held out to choose the epoch; 0: a fixed budget.
     patience : int, optional
         Epochs without improvement after which training stops.
@@ -315,7 +317,7 @@ class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
         weight_decay: float = 1e-2,
         optimizer: str = "adamw",
         schedule: str = "cosine",
-        validation: float = 0.2,
+        validation: float = 0.0,
         patience: int | None = None,
         refit: bool = False,
         normalization: str = "robust",

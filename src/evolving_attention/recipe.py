@@ -113,7 +113,7 @@ class TrainingOptions:
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.1
     gradient_clip: float = 4.0
-    validation: float = 0.2
+    validation: float = 0.0
     patience: int | None = None
     select_by: Literal["loss", "metric"] = "loss"
     refit: bool = False
