@@ -2,8 +2,8 @@
 
     python benchmarks/holding_out.py JapaneseVowels [--epochs 60] [--folds 3]
 
-Cross-validation on the TRAIN part alone; TEST is not read. Three ways: a fifth is held out to choose
-the epoch (``validation``); the same, then trained again on everything for as many epochs
+Cross-validation on the TRAIN part alone; TEST is not scored. Three ways: a fifth is held out to
+choose the epoch (``validation``); the same, then trained again on everything for as many epochs
 (``refit``); everything for a fixed number of epochs (``fixed``).
 """
 

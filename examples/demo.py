@@ -13,10 +13,13 @@ from evolving_attention.recipe import recipe_path
 
 RUNS = Path("runs/demo")
 recipe = read_recipe(recipe_path("time_series/japanese_vowels"))
+plain = recipe.model | {"alpha": 0.0, "beta": 0.0}
 networks = {
     "evolving": replace(recipe, output=str(RUNS / "evolving")),
     # The twin is the same network without evolution: alpha = beta = 0, no convolutions over maps.
-    "twin": replace(recipe, output=str(RUNS / "twin"), model={"alpha": 0.0, "beta": 0.0}),
+    "twin": replace(
+        recipe, output=str(RUNS / "twin"), model=recipe.model | {"alpha": 0.0, "beta": 0.0}
+    ),
 }
 
 runs = {}
@@ -34,6 +37,6 @@ for name, run in runs.items():
 print("One seed each: a difference of a few test series is noise.\n")
 
 for name, run in runs.items():
-    picture = run.folder / "maps.png"
+    picture = run.folder / "probabilities.png"
     draw_chain(chain_of_maps(run, sample=3)).savefig(picture, dpi=120)
-    print(f"maps of test series 3, {name} network: {picture}")
+    print(f"attention of test series 3, layer by layer, {name} network: {picture}")

@@ -74,7 +74,7 @@ def write_ts(path, series, targets=None, kind="classification"):
 
 def small_recipe(data, output, *, kind="classification", model=None, epochs=2, **changes):
     """A recipe for ``data`` that trains in a fraction of a second."""
-    training = {"epochs": epochs, "batch_size": 8} | changes.pop("training", {})
+    training = {"epochs": epochs, "batch_size": 8, "validation": 0.2} | changes.pop("training", {})
     return Recipe(
         task=f"time_series_{kind}",
         data=DataOptions(train=str(data)),

@@ -325,7 +325,7 @@ class TestInspect:
         for name, content in files_of(folder / "run").items():
             (tmp_path / name).write_bytes(content)
         call("inspect", tmp_path, "--sample", "2")
-        assert (tmp_path / "maps-2.png").read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / "probabilities-2.png").read_bytes().startswith(b"\x89PNG")
 
     def test_fewer_heads_make_a_smaller_picture(self, call, folder, tmp_path):
         heights = []

@@ -181,14 +181,16 @@ class TestParameters:
             received.update(options | vars(training) | vars(task.processing) | others)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("evolving_attention.estimators.train_network", record)
+        monkeypatch.setattr("evolving_attention.ensemble.train_network", record)
         for name, parameter in inspect.signature(estimator).parameters.items():
             if name in OWN:
                 continue
-            given = object()
+            given = {"normalization": "series", "clip": 7.5, "longer_series": "error"}.get(
+                name, object()
+            )
             with pytest.raises(KeyboardInterrupt):
                 estimator(**{name: given}).fit(*data_of(estimator))
-            assert received[name] is given, (name, parameter)
+            assert received[name] == given, (name, parameter)
 
     def test_both_estimators_have_the_same_parameters_but_class_weight(self):
         first, second = (inspect.signature(estimator).parameters for estimator in ESTIMATORS)
@@ -349,17 +351,18 @@ class TestEpochs:
         assert_allclose(center, X.mean(axis=(0, 2)))
 
     def test_the_weights_of_the_lowest_validation_loss_are_kept(self, held_out):
-        options = {"epochs": 5, "learning_rate": 0.05, "schedule": "constant"}
+        options = {"epochs": 6, "learning_rate": 0.1, "schedule": "constant", "validation": 0.2}
         trained = classifier(**options).fit(*noise())
         kept = network(trained)
         losses = [entry["validation_loss"] for entry in kept.history]
-        assert len(losses) == 5
+        assert len(losses) == 6
         assert losses[-1] > min(losses), "the last weights must not be the best ones by chance"
         assert kept.epoch == 1 + losses.index(min(losses))
         assert loss_of(trained, held_out[0]) == pytest.approx(min(losses), rel=1e-4)
 
     def test_patience_stops_after_so_many_epochs_without_improvement(self):
         options = {"epochs": 40, "patience": 2, "learning_rate": 0.1, "schedule": "constant"}
+        options["validation"] = 0.2
         stopped = network(classifier(**options).fit(*noise()))
         assert len(stopped.history) < 40
         assert len(stopped.history) == stopped.epoch + 2
@@ -367,6 +370,7 @@ class TestEpochs:
     def test_refit_trains_on_everything_for_the_chosen_epochs(self):
         X, _ = two_classes()
         options = {"epochs": 4, "learning_rate": 0.05, "normalization": "standard"}
+        options["validation"] = 0.2
         first = fitted(EADCTransformerClassifier, **options)
         again = fitted(EADCTransformerClassifier, **options, refit=True)
         chosen = network(first).epoch
@@ -378,7 +382,9 @@ class TestEpochs:
 
     def test_refit_knows_the_length_of_the_longest_series(self):
         X, y = two_classes()
-        assert classifier(refit=True, pooling="flatten").fit(X, y).predict(X).shape == (24,)
+        assert classifier(validation=0.2, refit=True, pooling="flatten").fit(X, y).predict(
+            X
+        ).shape == (24,)
 
 
 class TestCtrlC:
@@ -422,7 +428,7 @@ class TestCtrlC:
 class TestSaving:
     @BOTH
     def test_a_loaded_estimator_predicts_the_same_to_the_bit(self, estimator, series, tmp_path):
-        saved = fitted(estimator, n_estimators=2, alpha=0.25, patience=3)
+        saved = fitted(estimator, n_estimators=2, alpha=0.25, validation=0.2, patience=3)
         saved.save(tmp_path / "deep" / "folder")
         loaded = estimator.load(tmp_path / "deep" / "folder")
         assert_array_equal(ask(loaded, series), ask(saved, series))

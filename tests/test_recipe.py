@@ -54,12 +54,13 @@ class TestBundledRecipes:
         recipe = read_recipe(bundled_recipes()[name])
         check_options(recipe.training)
         check_model_options(recipe.model)
-        training, _ = load_splits(recipe.data.train, kind=recipe.kind)
+        bundled = {"classification": "JapaneseVowels", "regression": "Covid3Month"}
+        training, _ = load_splits(recipe.data.train or bundled[recipe.kind], kind=recipe.kind)
         task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight)
         task.split(training, recipe.training.validation, recipe.seed)
         config = task.model_config(recipe.model)
         assert config.input_size == training.series[0].shape[0]
-        assert config.num_labels == (9 if recipe.data.train == "JapaneseVowels" else 1)
+        assert config.num_labels == (9 if recipe.kind == "classification" else 1)
         for option, value in recipe.model.items():
             assert getattr(config, option) == value, option
 

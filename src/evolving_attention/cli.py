@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _fail("say what to do: train, evaluate, predict, inspect or recipes; --help explains.")
         if options.command == "train":  # once more, now that the recipe's own values are known
             path = recipe_path(options.train.recipe)
-            read_recipe(path)  # it alone must hold: only options may say --overwrite
+            read_recipe(path)  # the file is checked alone: overwrite is no value of a recipe
             options = _parser(path).parse_args(arguments)
         _COMMANDS[options.command](options[options.command])
     except (InputError, OSError) as error:
@@ -117,7 +117,7 @@ def _inspect_parser() -> _Parser:
     )
     parser.add_argument("--heads", type=int | None, default=None, help="how many; default: all")
     parser.add_argument(
-        "--output", type=str | None, default=None, help="default: maps-SAMPLE.png in the run folder"
+        "--output", type=str | None, default=None, help="default: SHOW-SAMPLE.png in the run folder"
     )
     return parser
 
@@ -137,9 +137,8 @@ def _train(options: Namespace) -> None:
 
     run = train(recipe, progress=True, overwrite=options.overwrite)
     seconds, parameters = run.metrics["train_seconds"], run.metrics["parameters"]
-    print(
-        f"trained {parameters:,} parameters in {seconds:.0f} s; chose epoch {run.metrics['epoch']}"
-    )
+    epoch = f"{'chose' if run.metrics['validation'] else 'last'} epoch {run.metrics['epoch']}"
+    print(f"trained {parameters:,} parameters in {seconds:.0f} s; {epoch}")
     for part in ("validation", "test"):
         if run.metrics[part]:
             _print_metrics(part, run.metrics[part])
@@ -175,7 +174,7 @@ def _inspect(options: Namespace) -> None:
 
     run = Run.load(options.run)
     chain = chain_of_maps(run, options.sample, options.input)
-    output = Path(options.output or run.folder / f"maps-{options.sample}.png")
+    output = Path(options.output or run.folder / f"{options.show}-{options.sample}.png")
     figure = draw_chain(chain, show=options.show, heads=options.heads)
     if output.suffix[1:] not in (formats := figure.canvas.get_supported_filetypes()):
         raise InputError(

@@ -1,4 +1,4 @@
-"""What the estimators share: an ensemble of networks, trained, asked, saved and loaded."""
+"""What the estimators share: an ensemble of networks that is trained, predicts, and is saved."""
 
 import json
 import shutil

@@ -24,7 +24,7 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Tell whatever a damaged file makes its reader raise in one sentence that names the file."""
+    """Turn any error of reading a file into one :class:`InputError` that names it."""
     try:
         yield
     except Exception as error:

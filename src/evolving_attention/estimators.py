@@ -85,7 +85,7 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
     class_weight : {"balanced"} or dict, optional
         Weight of each class in the loss.
     random_state : int, RandomState instance or None, default=None
-        With an int, the same data give the same networks, to the bit on the same machine.
+        With an int, the same data give the same networks, to the bit on the same processor.
     verbose : int, default=0
         1: a progress bar.
 
@@ -265,7 +265,7 @@ class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
     n_estimators : int, default=1
         Networks, differing in their seeds, whose predictions are averaged.
     random_state : int, RandomState instance or None, default=None
-        With an int, the same data give the same networks, to the bit on the same machine.
+        With an int, the same data give the same networks, to the bit on the same processor.
     verbose : int, default=0
         1: a progress bar.
 

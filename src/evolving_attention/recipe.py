@@ -29,7 +29,7 @@ class DataOptions:
 
     Attributes
     ----------
-    train : str
+    train : str or None
         A name of aeon's archives (``JapaneseVowels``), a folder with ``NAME_TRAIN.ts`` and
         ``NAME_TEST.ts``, or a file: ``.ts``, ``.arff``, ``.tsv`` or ``.npz``.
     test : str or None
@@ -41,7 +41,7 @@ class DataOptions:
         Folder in which aeon looks for named data sets and stores what it downloads.
     """
 
-    train: str = "JapaneseVowels"
+    train: str | None = None
     test: str | None = None
     layout: Literal["channels_first", "steps_first"] = "channels_first"
     archive: str | None = None
@@ -208,7 +208,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _check_sections(values: Any) -> None:
-    """Check what jsonargparse lets pass or tells badly: sections that are none."""
+    """Check that sections are mappings: jsonargparse reports others unclearly, or not at all."""
     if not isinstance(values, dict):
         raise InputError("it must be a mapping of names to values")
     for name, value in values.items():

@@ -82,10 +82,7 @@ class Run:
 
     def data(self) -> tuple[LabelledSeries, LabelledSeries | None]:
         """Load the training and the test part of the recipe's data."""
-        data = self.recipe.data
-        return load_splits(
-            data.train, data.test, kind=self.recipe.kind, layout=data.layout, archive=data.archive
-        )
+        return _load_data(self.recipe)
 
     def evaluate(self, path: str | Path | None = None) -> dict[str, float]:
         """Measure the network on a labelled file, or on the recipe's test part."""
@@ -156,13 +153,7 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
     _check_writable(folder)
     check_options(recipe.training)
     check_model_options(recipe.model)
-    training, test = load_splits(
-        recipe.data.train,
-        recipe.data.test,
-        kind=recipe.kind,
-        layout=recipe.data.layout,
-        archive=recipe.data.archive,
-    )
+    training, test = _load_data(recipe)
     task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight)
     network = train_network(
         task, training, recipe.model, recipe.training, seed=recipe.seed, progress=progress
@@ -183,6 +174,15 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
         run.metrics["test"] = task.measure(run._logits(test), test.targets)
         run._save_report()
     return run
+
+
+def _load_data(recipe: Recipe) -> tuple[LabelledSeries, LabelledSeries | None]:
+    data = recipe.data
+    if not data.train:
+        raise InputError("say what to train on: --data.train NAME_OR_FILE.")
+    return load_splits(
+        data.train, data.test, kind=recipe.kind, layout=data.layout, archive=data.archive
+    )
 
 
 def _check_writable(folder: Path) -> None:

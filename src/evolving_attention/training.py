@@ -1,6 +1,7 @@
 """The one training entry: a network, its data and its options, on :class:`transformers.Trainer`."""
 
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -110,9 +111,9 @@ def train_network(
 ) -> TrainedNetwork:
     """Train a network on a task's data.
 
-    A part of the data is held out to choose the epoch, as ``options`` say; with ``options.refit``
-    a second network is then trained on all of it for that many epochs. Ctrl-C keeps the best
-    weights so far.
+    A part of the data may be held out to choose the epoch, as ``options`` say; with
+    ``options.refit`` a second network is then trained on all of it for that many epochs. Ctrl-C
+    keeps the best weights so far.
 
     Parameters
     ----------
@@ -131,6 +132,8 @@ def train_network(
         Whether to show a progress bar.
     """
     check_options(options)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("training runs in one process; start it without torchrun or accelerate.")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed must lie in [0, 2^32), got {seed}.")
     started = time.perf_counter()
@@ -156,16 +159,16 @@ def _refit(
 ) -> TrainedNetwork:
     """Train on everything for the chosen number of epochs; Ctrl-C leaves the chosen network."""
     processor = task.processor
-    with seeded(seed):
-        everything, _ = task.split(data, 0.0, seed)
-        model = task.build_model(model_options)
-        try:
+    try:
+        with seeded(seed):
+            everything, _ = task.split(data, 0.0, seed)
+            model = task.build_model(model_options)
             network = _fit(
                 task, model, everything, None, options, seed, progress, stop_after=chosen.epoch
             )
-        except KeyboardInterrupt:
-            network = chosen
-            network.interrupted = True
+    except KeyboardInterrupt:
+        network = chosen
+        network.interrupted = True
     if network.interrupted:
         task.processor, chosen.interrupted = processor, True
         return chosen
@@ -186,6 +189,14 @@ def check_options(options: TrainingOptions) -> None:
                 f"training.{name} must be one of {', '.join(map(repr, choices))}, got "
                 f"{getattr(options, name)!r}."
             )
+
+    if options.validation == 0:
+        for name in ("patience", "refit"):
+            if getattr(options, name):
+                raise InputError(
+                    f"training.{name} needs a part to choose the epoch on: set "
+                    "training.validation, such as 0.2."
+                )
 
 
 def _is_count(value: Any) -> bool:
@@ -221,9 +232,8 @@ def _fit(
     progress: bool,
     stop_after: int | None = None,
 ) -> TrainedNetwork:
-    steps = math.ceil(len(train) / options.batch_size)  # type: ignore[arg-type]
     with TemporaryDirectory(prefix="evolving-attention-") as folder, quiet():
-        trainer = _trainer(task, model, train, validation, options, seed, Path(folder), steps)
+        trainer = _trainer(task, model, train, validation, options, seed, Path(folder))
         if stop_after is not None:
             trainer.add_callback(_StopAfter(stop_after))
         bar = tqdm(
@@ -242,10 +252,9 @@ def _fit(
         finally:
             bar.close()
         state = trainer.state
-        step = state.best_global_step if validation is not None else state.global_step
-    return TrainedNetwork(
-        model.eval(), round((step or state.global_step) / steps), 0.0, interrupted, _history(state)
-    )
+        step = (state.best_global_step if validation is not None else 0) or state.global_step
+        epoch = round(step * options.epochs / state.max_steps)
+    return TrainedNetwork(model.eval(), epoch, 0.0, interrupted, _history(state))
 
 
 @contextmanager
@@ -270,7 +279,6 @@ def _trainer(
     options: TrainingOptions,
     seed: int,
     folder: Path,
-    steps: int,
 ) -> Trainer:
     holds_out = validation is not None
     on_metric = options.select_by == "metric"
@@ -284,7 +292,7 @@ def _trainer(
         lr_scheduler_type="constant_with_warmup"
         if options.schedule == "constant"
         else options.schedule,
-        warmup_steps=round(options.warmup * steps * options.epochs),
+        warmup_steps=options.warmup,  # a share
         max_grad_norm=options.gradient_clip,
         bf16=options.precision == "bfloat16",
         use_cpu=not torch.accelerator.is_available(),
@@ -304,6 +312,8 @@ def _trainer(
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # data parallelism would change the batch size and with it the run
     if options.gradient_checkpointing:
         # transformers renamed it; the old name goes in version 6
         enable = getattr(model, "activation_checkpointing_enable", None)
@@ -312,7 +322,7 @@ def _trainer(
     optimizer = torch.optim.RAdam if options.optimizer == "radam" else torch.optim.AdamW
     settings: dict[str, Any] = {"lr": options.learning_rate}
     settings |= {"foreach": True} if options.optimizer == "radam" else {"fused": True}
-    trainer = Trainer(
+    trainer = _SparingTrainer(
         model,
         arguments,
         data_collator=task.collate,
@@ -341,6 +351,15 @@ def _history(state: TrainerState) -> list[dict[str, float]]:
         }
         epochs.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])}).update(kept)
     return list(epochs.values())
+
+
+class _SparingTrainer(Trainer):
+    """Spares what the model's ``no_weight_decay`` names."""
+
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        spared = getattr(model, "no_weight_decay", ())
+        names = super().get_decay_parameter_names(model)
+        return [name for name in names if name.rpartition(".")[2] not in spared]
 
 
 class _StopAtNonFiniteLoss(TrainerCallback):
@@ -385,7 +404,7 @@ class _Progress(TrainerCallback):
         for name, value in (logs or {}).items():
             if name in ("loss", "eval_loss", "eval_accuracy", "eval_rmse"):
                 self.shown[name.replace("eval_", "validation ")] = f"{value:.3f}"
-        self.bar.set_postfix(self.shown, refresh=False)
+        self.bar.set_postfix(self.shown)
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
         self.bar.update()

@@ -118,7 +118,6 @@ def test_reset_parameters_restores_the_start(options):
         bound = (9 * 2) ** -0.5
         assert after["convolution.weight"].abs().max() <= bound
         assert after["convolution.bias"].abs().max() <= bound
-        assert not torch.equal(after["convolution.weight"], start["convolution.weight"])
 
 
 @pytest.mark.parametrize("window", WINDOWS)

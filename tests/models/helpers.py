@@ -204,7 +204,7 @@ class Restatement:
             pooled = (scores / scores.sum() * x).sum(0)
         else:
             pooled = x.mean(0) if kind == "mean" else x.max(0).values
-        return self.linear("classifier", pooled)
+        return self.linear("head", pooled)
 
     def __call__(self, series):
         """Return the logits, and the maps of all layers, a list of ``[H, n, n]`` each."""

@@ -46,7 +46,7 @@ STATED = [
     {"key_ratio": 0, "value_ratio": 0},
     {"key_ratio": 1, "value_ratio": 1},
     {"patch_size": 3},
-    {"patch_size": 3, "pooling": "flatten"},
+    {"patch_size": 3, "pooling": "flatten", "map_activation": "leaky_relu"},
     {"max_length": 4},
 ]
 
@@ -59,7 +59,7 @@ def test_a_padded_batch_is_scored_as_the_paper_says_of_each_series_alone(options
     model, series = small_model(**options), series_of()
     values, mask = padded(series, steps=11, filling=3.0)
     if options.get("pooling") == "flatten":
-        assert model.classifier.in_features > model.config.hidden_size
+        assert model.head.in_features > model.config.hidden_size
     with torch.no_grad():
         output = model(values, mask, output_maps=True)
         expected, chain = Restatement(model)(series)

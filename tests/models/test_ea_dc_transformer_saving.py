@@ -114,7 +114,7 @@ def test_a_base_model_s_folder_gives_its_body_to_a_classifier_with_a_fresh_head(
     base.save_pretrained(tmp_path)
     classifier = EADCTransformerForClassification.from_pretrained(tmp_path)
     assert_same_state(classifier.model, base)
-    for tensor in classifier.classifier.parameters():
+    for tensor in classifier.head.parameters():
         assert tensor.abs().max() <= 16**-0.5
         assert tensor.abs().min() > 0
 
@@ -131,12 +131,12 @@ def test_a_head_of_another_size_starts_again_and_the_rest_stays(pooling, tmp_pat
     model = trained(pooling=pooling)
     model.save_pretrained(tmp_path)
     loaded = load(tmp_path, num_labels=5)
-    assert loaded.classifier.out_features == 5
+    assert loaded.head.out_features == 5
     assert_same_state(loaded.model, model.model)
     assert_same_state(loaded.pooling, model.pooling)
-    assert loaded.classifier.weight.isfinite().all()
-    assert 0 < loaded.classifier.weight.abs().max() <= loaded.classifier.in_features**-0.5
-    assert loaded.classifier.bias.isfinite().all()
+    assert loaded.head.weight.isfinite().all()
+    assert 0 < loaded.head.weight.abs().max() <= loaded.head.in_features**-0.5
+    assert loaded.head.bias.isfinite().all()
 
 
 def test_a_head_of_another_size_needs_to_be_allowed(tmp_path):
@@ -236,7 +236,7 @@ def test_a_fresh_head_is_decided_by_the_seed(tmp_path):
     heads = []
     for seed in (0, 0, 1):
         set_seed(seed)
-        heads.append(load(tmp_path, num_labels=5).classifier.weight)
+        heads.append(load(tmp_path, num_labels=5).head.weight)
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
 
@@ -285,7 +285,7 @@ def test_a_copy_of_a_model_is_the_same_and_its_own(duplicate):
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
-    assert model.classifier.weight.abs().sum() > 0
+    assert model.head.weight.abs().sum() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
@@ -297,3 +297,17 @@ def test_a_model_can_be_loaded_in_another_precision(dtype, tmp_path):
     logits = loaded(values.to(dtype), mask).logits
     assert logits.dtype is dtype
     assert_close(logits.float(), model(values, mask).logits, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("options", [{}, {"learned_mixing": True}, {"evolve_first_block": False}])
+def test_a_network_and_its_twin_of_one_seed_start_alike(options):
+    config = small_config(**options)
+    set_seed(3)
+    evolving = EADCTransformerForClassification(config).state_dict()
+    after = torch.rand(())
+    set_seed(3)
+    twin = EADCTransformerForClassification(config.twin()).state_dict()
+    assert torch.equal(torch.rand(()), after)
+    assert all(torch.equal(evolving[name], weights) for name, weights in twin.items())
+    kernels = [weights for name, weights in evolving.items() if name.endswith("convolution.weight")]
+    assert len({float(kernel.sum()) for kernel in kernels}) == len(kernels) > 1

@@ -77,7 +77,7 @@ def evolving_attention(
 ) -> tuple[Tensor, Tensor]:
     """Attend with a map that evolves from the map of the layer before.
 
-    With ``S = scale * query @ key^T + map_bias`` (Eq. numbers differ between the papers)::
+    With ``S = scale * query @ key^T + map_bias``, the residual and the convolution of the papers::
 
         mixed = alpha * previous_map + (1 - alpha) * S
         map   = beta * act(conv2d(mixed)) + (1 - beta) * mixed

@@ -19,6 +19,33 @@ from evolving_attention.attention.functional import (
 __all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttention"]
 
 
+class _MapConvolution(nn.Conv2d):
+    """Holds kernel and bias; the layer's backend applies them.
+
+    It draws beside the stream of random numbers, from a seed of its own: two networks that differ
+    in their evolution alone then start from the same weights in all the rest, given the same seed.
+    """
+
+    def __init__(
+        self, num_heads: int, kernel_size: int, bias: bool, delta: tuple[int, int] | None, salt: int
+    ) -> None:
+        self.delta, self.salt = delta, salt
+        super().__init__(num_heads, num_heads, kernel_size, bias=bias)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start again: at random, or as a delta; what transformers marks as loaded stays."""
+        if getattr(self.weight, "_is_hf_initialized", False):
+            return
+        with torch.random.fork_rng(devices=[]):
+            drawn = int(torch.randint(2**32, (), device="cpu"))
+            torch.default_generator.manual_seed(drawn ^ self.salt)
+            super().reset_parameters()
+        if self.delta is not None:
+            row, column = self.delta
+            self.weight.zero_()[:, :, row, column].fill_diagonal_(1.0)
+
+
 class EvolvingAttention(nn.Module):
     """:func:`evolving_attention` with its parameters: the convolution, and learned mixing.
 
@@ -90,27 +117,26 @@ class EvolvingAttention(nn.Module):
             self.alpha = nn.Parameter(torch.empty(()))
             if not self.identity_start:
                 self.beta = nn.Parameter(torch.empty(()))
-        #: Holds kernel and bias; the backend applies them.
-        self.convolution: nn.Conv2d | None = None
+        self.convolution: _MapConvolution | None = None
+        salt = int(torch.randint(2**32, (), device="cpu"))  # a twin takes it from the stream too
         if beta > 0 or learned_mixing:
-            self.convolution = nn.Conv2d(
-                num_heads, num_heads, kernel_size, bias=activation != "identity"
+            left, _, top, _ = WINDOWS[window](kernel_size)
+            self.convolution = _MapConvolution(
+                num_heads,
+                kernel_size,
+                bias=activation != "identity",
+                delta=(top, left) if self.identity_start else None,
+                salt=salt,
             )
         self.reset_parameters()
 
-    @torch.no_grad()
     def reset_parameters(self) -> None:
         """Start again from the initialisation chosen."""
         for share, value in zip((self.alpha, self.beta), self.initial_mixing, strict=True):
             if isinstance(share, nn.Parameter):
                 nn.init.constant_(share, value)
-        if self.convolution is None:
-            return
-        self.convolution.reset_parameters()
-        if self.identity_start:
-            weight = self.convolution.weight
-            left, _, top, _ = WINDOWS[self.window](weight.shape[-1])
-            weight.zero_()[:, :, top, left].fill_diagonal_(1.0)
+        if self.convolution is not None:
+            self.convolution.reset_parameters()
 
     def forward(
         self,

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError
 from evolving_attention.runs import Run
 from evolving_attention.tasks.time_series import collate
-from evolving_attention.tasks.time_series_data import load_file
+from evolving_attention.tasks.time_series_data import as_collection, load_file
+from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 
-__all__ = ["Chain", "chain_of_maps"]
+__all__ = ["Chain", "chain_of_maps", "chain_of_series"]
 
 
 @dataclass
@@ -41,9 +43,8 @@ class Chain:
     patch_size: int
 
 
-@torch.inference_mode()
 def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
-    """Run one series through a trained network and keep its maps.
+    """Take one series of a run's data through its network and keep the maps.
 
     Parameters
     ----------
@@ -61,22 +62,43 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
         raise InputError(
             f"there is no series {sample}; they are numbered from 0 to {len(data.series) - 1}."
         )
+    target = "" if data.targets is None else f", target {data.targets[sample]}"
     series = data.series[sample]
-    inputs = collate([{"input_values": run.task.processor([series])[0]}])
-    inputs = {name: tensor.to(run.model.device) for name, tensor in inputs.items()}
-    output = run.model(**inputs, output_maps=True, output_attentions=True)
+    return chain_of_series(run.model, run.task.processor, series, f"series {sample}{target}")
+
+
+@torch.inference_mode()
+def chain_of_series(
+    model: PreTrainedModel, processor: TimeSeriesProcessor, series: ArrayLike, title: str = "series"
+) -> Chain:
+    """Take one series through a network and keep its maps.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A network, such as ``classifier.members_[0][1].model`` of an estimator.
+    processor : TimeSeriesProcessor
+        Its processor, such as ``classifier.members_[0][0].processor``.
+    series : array of shape (C, T)
+        The series, as it is.
+    title : str
+        What to call it; the prediction is added.
+    """
+    (values,) = as_collection([series])
+    inputs = collate([{"input_values": processor([values])[0]}])
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    output = model(**inputs, output_maps=True, output_attentions=True)
     if not output.maps:
         raise InputError(
-            f"{run.folder} has no attention to look at: its key_ratio and value_ratio are 0."
+            "the network has no attention to look at: its key_ratio and value_ratio are 0."
         )
-    predicted = run.task.processor.decode(output.logits.float().cpu().numpy())[0]
-    target = "" if data.targets is None else f", target {data.targets[sample]}"
+    predicted = processor.decode(output.logits.float().cpu().numpy())[0]
     return Chain(
-        f"series {sample}{target}, predicted {predicted}",
-        series,
+        f"{title}, predicted {predicted}",
+        values,
         _stack(output.maps),
         _stack(output.attentions),
-        run.model.config.patch_size,
+        model.config.patch_size,
     )
 
 

@@ -190,6 +190,8 @@ class EADCTransformerPreTrainedModel(PreTrainedModel):
     main_input_name = "input_values"
     supports_gradient_checkpointing = True
     _no_split_modules = ["EADCTransformerBlock"]
+    #: Parameters that weight decay spares, beside biases and norms: shares, scales and positions.
+    no_weight_decay = ("alpha", "beta", "magnitude", "positions")
 
     def _init_weights(self, module: nn.Module) -> None:
         # Every module knows its own initialisation; what was loaded from a checkpoint stays.
@@ -232,22 +234,24 @@ class EADCTransformerModel(EADCTransformerPreTrainedModel):
         """
         mask_BT = _check_inputs(input_values, attention_mask, self.config)
         hidden_BND, mask_BN = self.stem(input_values, mask_BT)
-        hidden_states, maps = [hidden_BND], []
+        wants_states = self._asked(output_hidden_states, "output_hidden_states")
+        wants_attentions = self._asked(output_attentions, "output_attentions")
+        wants_maps = self._asked(output_maps, "output_maps")
+        hidden_states = [hidden_BND]
+        maps: list[Tensor | None] = []
         previous_map: Tensor | None = None
         for block in self.blocks:
             hidden_BND, first_map, previous_map = block(hidden_BND, previous_map, mask_BN)
-            hidden_states.append(hidden_BND)
-            maps += [first_map, previous_map]
+            if wants_states:
+                hidden_states.append(hidden_BND)
+            if wants_maps or wants_attentions:  # else a map lives no longer than the next layer
+                maps += [first_map, previous_map]
         return EADCTransformerModelOutput(
             last_hidden_state=_zero_padded(hidden_BND, mask_BN),
             position_mask=mask_BN,
-            hidden_states=tuple(hidden_states)
-            if self._asked(output_hidden_states, "output_hidden_states")
-            else None,
-            attentions=_probabilities(maps, mask_BN)
-            if self._asked(output_attentions, "output_attentions")
-            else None,
-            maps=_present(maps) if self._asked(output_maps, "output_maps") else None,
+            hidden_states=tuple(hidden_states) if wants_states else None,
+            attentions=_probabilities(maps, mask_BN) if wants_attentions else None,
+            maps=_present(maps) if wants_maps else None,
         )
 
     def _asked(self, argument: bool | None, name: str) -> bool:
@@ -302,7 +306,7 @@ class _EADCTransformerWithHead(EADCTransformerPreTrainedModel):
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.pooling = Pooling(config.pooling, config.hidden_size)
         flat = config.max_positions if config.pooling == "flatten" else 1
-        self.classifier = nn.Linear(flat * config.hidden_size, config.num_labels or 1)
+        self.head = nn.Linear(flat * config.hidden_size, config.num_labels or 1)
         self.post_init()
 
     @can_return_tuple
@@ -331,9 +335,7 @@ class _EADCTransformerWithHead(EADCTransformerPreTrainedModel):
         pooled_BD = self.pooling(hidden_BND, encoded.position_mask)
         # A batch shorter than max_length is short of zeros at the end of the flattened image: skip
         # their weights.
-        logits = F.linear(
-            pooled_BD, self.classifier.weight[:, : pooled_BD.shape[1]], self.classifier.bias
-        )
+        logits = F.linear(pooled_BD, self.head.weight[:, : pooled_BD.shape[1]], self.head.bias)
         return EADCTransformerOutput(
             loss=None if labels is None else self.loss(logits, labels),
             logits=logits,

@@ -82,4 +82,4 @@ def _is_recomputing() -> bool:
 
     It must not count a batch again.
     """
-    return torch._C._current_graph_task_id() != -1
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

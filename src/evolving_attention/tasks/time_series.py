@@ -144,7 +144,7 @@ class TimeSeriesTask:
         self.kind = kind
         self.processing = processing or ProcessingOptions()
         self.class_weight = class_weight
-        self.processor = TimeSeriesProcessor()
+        self.processor = TimeSeriesProcessor(**asdict(self.processing))
         self.metric = "accuracy" if kind == "classification" else "rmse"
         self.greater_is_better = kind == "classification"
         self._class_weights: list[float] | None = None
@@ -216,10 +216,8 @@ class TimeSeriesTask:
                 f"class_weight names {sorted(map(str, unknown))}, which are not classes."
             )
         weights = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
-        if not all(isinstance(weight, Real) and 0 <= weight < np.inf for weight in weights):
-            raise InputError(f"class_weight must hold numbers from 0 up, got {self.class_weight}.")
-        if not any(weights):
-            raise InputError("class_weight is 0 for every class; one must count.")
+        if not all(isinstance(weight, Real) and 0 < weight < np.inf for weight in weights):
+            raise InputError(f"class_weight must hold positive numbers, got {self.class_weight}.")
         return [float(weight) for weight in weights]
 
     def build_model(self, options: dict[str, Any]) -> PreTrainedModel:
@@ -279,7 +277,9 @@ class TimeSeriesTask:
         with reading(folder / "config.json"):
             config = AutoConfig.from_pretrained(folder)
         with reading(folder / "model.safetensors"), quiet():
-            return self.model_class.from_pretrained(folder, config=config).eval()
+            model = self.model_class.from_pretrained(folder, config=config)
+        device = torch.accelerator.current_accelerator()  # None without one
+        return model.to(device or "cpu").eval()  # type: ignore[arg-type]
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Make a padded batch; see :func:`collate`."""

@@ -104,7 +104,7 @@ def _as_series(index: int, values: ArrayLike) -> NDArray[np.floating]:
         array = np.asarray(values)
         if array.dtype.kind not in "biufO":
             raise TypeError(f"its values are of type {array.dtype}")
-        series = np.atleast_2d(array.astype(np.float64))
+        series = np.atleast_2d(array.astype(np.float64, copy=False))
     except (TypeError, ValueError) as error:
         raise InputError(f"series {index} is not an array of numbers: {reason(error)}.") from None
     if series.ndim != 2 or 0 in series.shape:
