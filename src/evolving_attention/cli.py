@@ -10,7 +10,13 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import Recipe, bundled_recipes, read_recipe, recipe_path
+from evolving_attention.recipe import (
+    Recipe,
+    bundled_recipes,
+    make_recipe,
+    read_recipe,
+    recipe_path,
+)
 
 __all__ = ["main"]
 
@@ -123,10 +129,7 @@ def _inspect_parser() -> _Parser:
 
 
 def _train(options: Namespace) -> None:
-    values = {name: options[name] for name in Recipe.__dataclass_fields__}
-    parser = ArgumentParser()
-    parser.add_class_arguments(Recipe)
-    recipe = Recipe(**vars(parser.instantiate(Namespace(**values))))
+    recipe = make_recipe(options)
     if options.print_config is not None:
         from evolving_attention.tasks.time_series import check_model_options, model_options
 

@@ -5,10 +5,10 @@ Nothing heavy is imported here: the command line reads recipes before it decides
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from evolving_attention.errors import InputError, reason
 
@@ -18,6 +18,8 @@ __all__ = [
     "Recipe",
     "TrainingOptions",
     "bundled_recipes",
+    "check_literals",
+    "make_recipe",
     "read_recipe",
     "recipe_path",
 ]
@@ -163,6 +165,27 @@ class Recipe:
         return yaml.safe_dump(asdict(self), sort_keys=False)
 
 
+def check_literals(options: Any, *names: str, prefix: str = "") -> None:
+    """Raise :class:`InputError` unless the options of these names have one of their choices.
+
+    Parameters
+    ----------
+    options : dataclass instance
+        Declares the choices of each name as a ``Literal``.
+    *names : str
+        The options to check.
+    prefix : str
+        What the message puts before a name.
+    """
+    declared = get_type_hints(type(options))
+    for name in names:
+        value, choices = getattr(options, name), get_args(declared[name])
+        if value not in choices:
+            raise InputError(
+                f"{prefix}{name} must be one of {', '.join(map(repr, choices))}, got {value!r}."
+            )
+
+
 def _recipe_folder() -> Path:
     installed = Path(__file__).parent / "recipes"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
@@ -202,9 +225,17 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         values = yaml.safe_load(Path(path).read_text()) or {}
         _check_sections(values)
-        return Recipe(**vars(parser.instantiate(parser.parse_object(values))))
+        return make_recipe(parser.parse_object(values))
     except Exception as error:  # jsonargparse raises its own, argparse's, and YAML's errors
         raise InputError(f"{path} is not a recipe: {reason(error)}.") from error
+
+
+def make_recipe(values: Namespace) -> Recipe:
+    """Make a recipe of what a parser with the arguments of one has parsed."""
+    parser = ArgumentParser()
+    parser.add_class_arguments(Recipe)
+    own = Namespace(**{name: values[name] for name in Recipe.__dataclass_fields__})
+    return Recipe(**vars(parser.instantiate(own)))
 
 
 def _check_sections(values: Any) -> None:

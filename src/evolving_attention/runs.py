@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from scipy.special import softmax
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError, reading
-from evolving_attention.recipe import Recipe, read_recipe
+from evolving_attention.recipe import Recipe, check_literals, read_recipe
 from evolving_attention.tasks.time_series import (
     TimeSeriesTask,
     check_model_options,
@@ -148,8 +148,7 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
         raise InputError(
             f"{folder} already holds a run: choose another output, or say --overwrite."
         )
-    if recipe.task not in (tasks := get_args(get_type_hints(Recipe)["task"])):
-        raise InputError(f"task must be one of {', '.join(tasks)}, got {recipe.task!r}.")
+    check_literals(recipe, "task")
     _check_writable(folder)
     check_options(recipe.training)
     check_model_options(recipe.model)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, get_args, get_type_hints
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from transformers import (
 from transformers.utils import logging
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import TrainingOptions
+from evolving_attention.recipe import TrainingOptions, check_literals
 
 __all__ = ["TrainedNetwork", "TrainingTask", "check_options", "quiet", "seeded", "train_network"]
 
@@ -182,14 +182,7 @@ def check_options(options: TrainingOptions) -> None:
         value = getattr(options, name)
         if isinstance(value, bool) or not is_valid(value):
             raise InputError(f"training.{name} must be {wanted}, got {value!r}.")
-    for name in ("optimizer", "schedule", "select_by", "precision"):
-        choices = get_args(get_type_hints(TrainingOptions)[name])
-        if getattr(options, name) not in choices:
-            raise InputError(
-                f"training.{name} must be one of {', '.join(map(repr, choices))}, got "
-                f"{getattr(options, name)!r}."
-            )
-
+    check_literals(options, "optimizer", "schedule", "select_by", "precision", prefix="training.")
     if options.validation == 0:
         for name in ("patience", "refit"):
             if getattr(options, name):
@@ -280,7 +273,33 @@ def _trainer(
     seed: int,
     folder: Path,
 ) -> Trainer:
+    if options.gradient_checkpointing:
+        # transformers renamed it; the old name goes in version 6
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        (enable or model.gradient_checkpointing_enable)()
+    AcceleratorState._reset_state()  # else it refuses another precision than the last network's
     holds_out = validation is not None
+    trainer = _SparingTrainer(
+        model,
+        _arguments(task, options, seed, folder, holds_out),
+        data_collator=task.collate,
+        train_dataset=train,
+        eval_dataset=validation,
+        processing_class=task.processor,
+        compute_metrics=task.compute_metrics,
+        optimizer_cls_and_kwargs=_optimizer(options),
+        callbacks=[_StopAtNonFiniteLoss()],
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    if holds_out and options.patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(options.patience))
+    return trainer
+
+
+def _arguments(
+    task: TrainingTask, options: TrainingOptions, seed: int, folder: Path, holds_out: bool
+) -> TrainingArguments:
     on_metric = options.select_by == "metric"
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -314,30 +333,14 @@ def _trainer(
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # data parallelism would change the batch size and with it the run
-    if options.gradient_checkpointing:
-        # transformers renamed it; the old name goes in version 6
-        enable = getattr(model, "activation_checkpointing_enable", None)
-        (enable or model.gradient_checkpointing_enable)()
-    AcceleratorState._reset_state()  # else it refuses another precision than the last network's
-    optimizer = torch.optim.RAdam if options.optimizer == "radam" else torch.optim.AdamW
-    settings: dict[str, Any] = {"lr": options.learning_rate}
-    settings |= {"foreach": True} if options.optimizer == "radam" else {"fused": True}
-    trainer = _SparingTrainer(
-        model,
-        arguments,
-        data_collator=task.collate,
-        train_dataset=train,
-        eval_dataset=validation,
-        processing_class=task.processor,
-        compute_metrics=task.compute_metrics,
-        optimizer_cls_and_kwargs=(optimizer, settings),
-        callbacks=[_StopAtNonFiniteLoss()],
-    )
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
-    if holds_out and options.patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(options.patience))
-    return trainer
+    return arguments
+
+
+def _optimizer(options: TrainingOptions) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """Return the optimiser with its fastest implementation: RAdam has no fused one."""
+    if options.optimizer == "radam":
+        return torch.optim.RAdam, {"lr": options.learning_rate, "foreach": True}
+    return torch.optim.AdamW, {"lr": options.learning_rate, "fused": True}
 
 
 def _history(state: TrainerState) -> list[dict[str, float]]:

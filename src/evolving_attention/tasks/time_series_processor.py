@@ -4,7 +4,7 @@ Learned from the training part and saved beside the model, it does at prediction
 training.
 """
 
-from typing import Any, Self, get_args, get_type_hints
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from transformers import AutoFeatureExtractor, FeatureExtractionMixin
 
 from evolving_attention.errors import InputError
 from evolving_attention.models.ea_dc_transformer import EADCTransformerConfig
-from evolving_attention.recipe import ProcessingOptions
+from evolving_attention.recipe import ProcessingOptions, check_literals
 from evolving_attention.tasks.time_series_data import (
     Collection,
     as_collection,
@@ -61,8 +61,8 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
     ) -> None:
         if clip is not None and not 0 < clip < np.inf:
             raise InputError(f"clip must be positive, or null for no clipping, got {clip}.")
-        _check_choice("normalization", normalization, ProcessingOptions)
-        _check_choice("longer_series", longer_series, ProcessingOptions)
+        options = ProcessingOptions(normalization, clip, longer_series)  # type: ignore[arg-type]
+        check_literals(options, "normalization", "longer_series")
         self.normalization = normalization
         self.clip = clip
         self.longer_series = longer_series
@@ -219,12 +219,6 @@ def observed_length(series_CT: NDArray) -> int:
 
 def _without_padding(series_CT: NDArray) -> NDArray:
     return series_CT[:, : observed_length(series_CT)]
-
-
-def _check_choice(name: str, value: str, options: type) -> None:
-    choices = get_args(get_type_hints(options)[name])
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def _is_constant(spread: NDArray, largest: NDArray) -> NDArray:
