@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from evolving_attention.errors import InputError, reason
 
 __all__ = [
+    "AugmentationOptions",
     "DataOptions",
     "ProcessingOptions",
     "Recipe",
@@ -68,6 +69,29 @@ class ProcessingOptions:
     normalization: Literal["robust", "standard", "series", "none"] = "robust"
     clip: float | None = 5.0
     longer_series: Literal["keep", "resample", "truncate", "error"] = "keep"
+
+
+@dataclass
+class AugmentationOptions:
+    """How training series vary from epoch to epoch, after normalisation; 0 everywhere: not at all.
+
+    Attributes
+    ----------
+    slicing : float
+        Largest share of a series that is cut away at its ends; what is left is stretched to the
+        length of the series.
+    scaling : float
+        Standard deviation of a factor around 1, drawn for each channel.
+    jitter : float
+        Standard deviation of noise added to every value.
+    masking : float
+        Share of steps at which all channels are set to 0.
+    """
+
+    slicing: float = 0.0
+    scaling: float = 0.0
+    jitter: float = 0.0
+    masking: float = 0.0
 
 
 @dataclass
@@ -131,7 +155,7 @@ class Recipe:
     ----------
     task : {"time_series_classification", "time_series_regression"}
         What is learned.
-    data, processing, training
+    data, processing, augmentation, training
         See their classes.
     model : dict
         Options of the model's configuration, such as ``alpha``, ``hidden_size``, ``pooling``; see
@@ -149,6 +173,7 @@ class Recipe:
     )
     data: DataOptions = field(default_factory=DataOptions)
     processing: ProcessingOptions = field(default_factory=ProcessingOptions)
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     model: dict[str, Any] = field(default_factory=dict)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     class_weight: Literal["balanced"] | None = None
@@ -238,6 +263,9 @@ def make_recipe(values: Namespace) -> Recipe:
     return Recipe(**vars(parser.instantiate(own)))
 
 
+_SECTIONS = ("data", "processing", "augmentation", "model", "training")
+
+
 def _check_sections(values: Any) -> None:
     """Check that sections are mappings: jsonargparse reports others unclearly, or not at all."""
     if not isinstance(values, dict):
@@ -245,5 +273,5 @@ def _check_sections(values: Any) -> None:
     for name, value in values.items():
         if name not in Recipe.__dataclass_fields__:
             raise InputError(f"it has no option {name!r}")
-        if name in ("data", "processing", "model", "training") and not isinstance(value, dict):
+        if name in _SECTIONS and not isinstance(value, dict):
             raise InputError(f"{name} must be a mapping of options, got {value!r}")

@@ -153,7 +153,7 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
     check_options(recipe.training)
     check_model_options(recipe.model)
     training, test = _load_data(recipe)
-    task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight)
+    task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight, recipe.augmentation)
     network = train_network(
         task, training, recipe.model, recipe.training, seed=recipe.seed, progress=progress
     )

@@ -3,7 +3,7 @@
 Shape letters: B batch, T steps, F features (channels of the series).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
@@ -35,7 +35,8 @@ from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerForClassification,
     EADCTransformerForRegression,
 )
-from evolving_attention.recipe import ProcessingOptions
+from evolving_attention.recipe import AugmentationOptions, ProcessingOptions
+from evolving_attention.tasks.augmentation import augment, check_augmentation
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_numbers
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
 from evolving_attention.training import quiet
@@ -55,16 +56,18 @@ MAX_POSITIONS = 256
 
 @dataclass
 class TimeSeriesDataset(Dataset[dict[str, Any]]):
-    """Processed series and their encoded targets."""
+    """Processed series and their encoded targets; with ``augmentation``, a variation each time."""
 
     inputs: list[NDArray[np.float32]]
     targets: NDArray
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"input_values": self.inputs[index], "labels": self.targets[index]}
+        series_TF = augment(torch.from_numpy(self.inputs[index]), self.augmentation)
+        return {"input_values": series_TF.numpy(), "labels": self.targets[index]}
 
 
 def collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -131,6 +134,8 @@ class TimeSeriesTask:
         How series become inputs.
     class_weight : {"balanced"} or dict of label to weight, optional
         Weight of the classes in the loss.
+    augmentation : AugmentationOptions, optional
+        How training series vary; default: not at all.
     """
 
     def __init__(
@@ -138,12 +143,15 @@ class TimeSeriesTask:
         kind: str,
         processing: ProcessingOptions | None = None,
         class_weight: str | dict[Any, float] | None = None,
+        augmentation: AugmentationOptions | None = None,
     ) -> None:
         if kind not in ("classification", "regression"):
             raise InputError(f"kind must be 'classification' or 'regression', got {kind!r}.")
         self.kind = kind
         self.processing = processing or ProcessingOptions()
         self.class_weight = class_weight
+        self.augmentation = augmentation or AugmentationOptions()
+        check_augmentation(self.augmentation)
         self.processor = TimeSeriesProcessor(**asdict(self.processing))
         self.metric = "accuracy" if kind == "classification" else "rmse"
         self.greater_is_better = kind == "classification"
@@ -169,7 +177,9 @@ class TimeSeriesTask:
             self._class_weights = self._weigh_classes(targets)
         else:
             self.processor.fit_targets(targets)
-        training = TimeSeriesDataset(self.processor(series), self.processor.encode(targets))
+        training = TimeSeriesDataset(
+            self.processor(series), self.processor.encode(targets), self.augmentation
+        )
         if not len(held_out):
             return training, None
         series, targets = [data.series[index] for index in held_out], data.targets[held_out]
