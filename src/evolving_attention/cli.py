@@ -46,9 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options = _parser().parse_args(arguments)
         if options.command is None:
-            _fail("say what to do: train, evaluate, predict, inspect or recipes; --help explains.")
-        if options.command == "train":  # once more, now that the recipe's own values are known
-            path = recipe_path(options.train.recipe)
+            *names, last = _COMMANDS
+            _fail(f"say what to do: {', '.join(names)} or {last}; --help explains.")
+        if options.command in _OF_A_RECIPE:  # once more, now that its own values are known
+            path = recipe_path(options[options.command].recipe)
             read_recipe(path)  # the file is checked alone: overwrite is no value of a recipe
             options = _parser(path).parse_args(arguments)
         _COMMANDS[options.command](options[options.command])
@@ -62,8 +63,12 @@ def _parser(recipe: Path | None = None) -> _Parser:
     parser = _Parser(prog="evolving-attention", description=_DESCRIPTION)
     commands = parser.add_subcommands(dest="command", required=False)
     commands.add_subcommand("train", _train_parser(recipe), help="train a recipe")
+    commands.add_subcommand(
+        "pretrain", _pretrain_parser(recipe), help="train a recipe's network without labels"
+    )
     commands.add_subcommand("evaluate", _evaluate_parser(), help="measure a run")
     commands.add_subcommand("predict", _predict_parser(), help="predict a file of series")
+    commands.add_subcommand("embed", _embed_parser(), help="give every series a vector")
     commands.add_subcommand("inspect", _inspect_parser(), help="draw the maps of a series")
     commands.add_subcommand(
         "recipes", _Parser(description="List the recipes there are."), help="list the recipes"
@@ -72,8 +77,23 @@ def _parser(recipe: Path | None = None) -> _Parser:
 
 
 def _train_parser(recipe: Path | None) -> _Parser:
+    return _recipe_parser(
+        "Train a recipe into a run folder. Any of its values can be overridden.", recipe
+    )
+
+
+def _pretrain_parser(recipe: Path | None) -> _Parser:
+    return _recipe_parser(
+        "Train a recipe's network without labels, on masked entries of its series, into a run "
+        "folder to start others from (train RECIPE --pretrained RUN). Of a recipe that trains a "
+        "classifier or regressor, '_pretraining' is added to the output.",
+        recipe,
+    )
+
+
+def _recipe_parser(description: str, recipe: Path | None) -> _Parser:
     parser = _Parser(
-        description="Train a recipe into a run folder. Any of its values can be overridden.",
+        description=description,
         default_config_files=[] if recipe is None else [escape(str(recipe))],
     )
     parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
@@ -109,6 +129,26 @@ def _predict_parser() -> _Parser:
     return parser
 
 
+def _embed_parser() -> _Parser:
+    parser = _run_parser("Write a vector for every series: of any run, pretrained or supervised.")
+    parser.add_argument(
+        "input", type=str | None, nargs="?", default=None, help="a file; default: the test part"
+    )
+    parser.add_argument(
+        "--output", type=str | None, default=None, help="default: vectors.npz in the run folder"
+    )
+    parser.add_argument(
+        "--picture", type=str | None, default=None, help="where to draw the vectors, on a plane"
+    )
+    parser.add_argument(
+        "--projection",
+        choices=("pca", "tsne"),
+        default="pca",
+        help="how to draw them: two principal components, or t-SNE",
+    )
+    return parser
+
+
 def _inspect_parser() -> _Parser:
     parser = _run_parser("Draw the chain of maps of one series: layer by layer, mean and per head.")
     parser.add_argument("--sample", type=int, default=0, help="number of the series, from 0")
@@ -129,7 +169,19 @@ def _inspect_parser() -> _Parser:
 
 
 def _train(options: Namespace) -> None:
+    _train_recipe(make_recipe(options), options)
+
+
+def _pretrain(options: Namespace) -> None:
     recipe = make_recipe(options)
+    # A classifier or regressor of the same recipe has the recipe's own folder.
+    is_own = recipe.output == read_recipe(recipe_path(options.recipe)).output
+    if is_own and recipe.kind != "pretraining":
+        recipe = replace(recipe, output=f"{recipe.output}_pretraining")
+    _train_recipe(recipe.as_pretraining(), options)
+
+
+def _train_recipe(recipe: Recipe, options: Namespace) -> None:
     if options.print_config is not None:
         from evolving_attention.tasks.time_series import check_model_options, model_options
 
@@ -161,14 +213,48 @@ def _print_metrics(part: str, metrics: dict[str, float]) -> None:
 def _predict(options: Namespace) -> None:
     from evolving_attention.runs import Run
 
-    if options.output and not Path(options.output).absolute().parent.is_dir():
-        raise InputError(
-            f"there is no folder {Path(options.output).parent} to write {options.output} to."
-        )
+    _check_folders(options.output)
     table = Run.load(options.run).predict(options.input)
     table.to_csv(options.output or sys.stdout, index_label="case")
     if options.output:
         print(f"{len(table)} predictions: {options.output}")
+
+
+def _check_folders(*outputs: str | None) -> None:
+    for output in filter(None, outputs):
+        if not Path(output).absolute().parent.is_dir():
+            raise InputError(f"there is no folder {Path(output).parent} to write {output} to.")
+
+
+def _embed(options: Namespace) -> None:
+    import numpy as np
+
+    from evolving_attention.inspection import draw_embedding
+    from evolving_attention.runs import Run
+
+    _check_folders(options.output, options.picture)
+    output = Path(options.output or Path(options.run) / "vectors.npz")
+    if output.suffix != ".npz":
+        raise InputError(f"vectors are written as .npz, which {str(output)!r} does not end in.")
+    vectors, labels = Run.load(options.run).embed(options.input)
+    arrays = {"vectors": vectors}
+    if labels is not None:  # as text or numbers: an array of objects would be a pickle
+        arrays["labels"] = np.array(labels.tolist())
+    np.savez_compressed(output, **arrays)  # type: ignore[arg-type]
+    print(f"{len(vectors)} vectors of {vectors.shape[1]} numbers: {output}")
+    if options.picture:
+        title = f"{options.input or 'test part'}, embedded by {options.run}"
+        figure = draw_embedding(vectors, labels, projection=options.projection, title=title)
+        _save_figure(figure, Path(options.picture))
+        print(f"picture: {options.picture}")
+
+
+def _save_figure(figure: Any, output: Path) -> None:
+    if output.suffix[1:] not in (formats := figure.canvas.get_supported_filetypes()):
+        raise InputError(
+            f"{str(output)!r} is no picture; its name must end in {', '.join(formats)}."
+        )
+    figure.savefig(output, dpi=120)
 
 
 def _inspect(options: Namespace) -> None:
@@ -179,11 +265,7 @@ def _inspect(options: Namespace) -> None:
     chain = chain_of_maps(run, options.sample, options.input)
     output = Path(options.output or run.folder / f"{options.show}-{options.sample}.png")
     figure = draw_chain(chain, show=options.show, heads=options.heads)
-    if output.suffix[1:] not in (formats := figure.canvas.get_supported_filetypes()):
-        raise InputError(
-            f"{str(output)!r} is no picture; its name must end in {', '.join(formats)}."
-        )
-    figure.savefig(output, dpi=120)
+    _save_figure(figure, output)
     print(f"{chain.title}: {output}")
 
 
@@ -194,8 +276,13 @@ def _recipes(_: Namespace) -> None:
 
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "train": _train,
+    "pretrain": _pretrain,
     "evaluate": _evaluate,
     "predict": _predict,
+    "embed": _embed,
     "inspect": _inspect,
     "recipes": _recipes,
 }
+
+#: Commands whose first argument is a recipe and whose options are its values.
+_OF_A_RECIPE = ("train", "pretrain")

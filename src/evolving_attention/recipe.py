@@ -3,7 +3,7 @@
 Nothing heavy is imported here: the command line reads recipes before it decides what to load.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -15,6 +15,7 @@ from evolving_attention.errors import InputError, reason
 __all__ = [
     "AugmentationOptions",
     "DataOptions",
+    "PretrainingOptions",
     "ProcessingOptions",
     "Recipe",
     "TrainingOptions",
@@ -148,42 +149,91 @@ class TrainingOptions:
 
 
 @dataclass
+class PretrainingOptions:
+    """How a network learns from series without labels: it fills in masked entries.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the training part, without its labels, before a classifier or regressor is
+        trained; 0: none. A recipe whose task is pretraining itself has ``training.epochs``.
+    masked_share : float
+        Share of each channel that is masked.
+    mean_length : float
+        Mean number of steps in a masked stretch.
+    together : bool
+        Mask all channels at the same steps, rather than each for itself.
+    """
+
+    epochs: int = 0
+    masked_share: float = 0.15
+    mean_length: float = 3.0
+    together: bool = False
+
+
+@dataclass
 class Recipe:
     """An experiment: data, processing, model, training, seed.
 
     Attributes
     ----------
-    task : {"time_series_classification", "time_series_regression"}
+    task : {"time_series_classification", "time_series_regression", "time_series_pretraining"}
         What is learned.
-    data, processing, augmentation, training
+    data, processing, augmentation, training, pretraining
         See their classes.
     model : dict
         Options of the model's configuration, such as ``alpha``, ``hidden_size``, ``pooling``; see
         ``--print_config`` for all of them. ``patch_size: auto`` chooses by length.
     class_weight : {"balanced"} or None
         Weigh classes inversely to their frequency.
+    pretrained : str or None
+        A run folder whose encoder, the network but for its head, is the start. Options of the model
+        that are not given, and the normalisation, follow that run.
+    freeze : bool
+        Train only the head; the pretrained encoder stays as it is.
     seed : int
-        Of initialisation, data order, split and dropout.
+        Of initialisation, data order, split, masks and dropout.
     output : str
         The run folder.
     """
 
-    task: Literal["time_series_classification", "time_series_regression"] = (
-        "time_series_classification"
-    )
+    task: Literal[
+        "time_series_classification", "time_series_regression", "time_series_pretraining"
+    ] = "time_series_classification"
     data: DataOptions = field(default_factory=DataOptions)
     processing: ProcessingOptions = field(default_factory=ProcessingOptions)
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     model: dict[str, Any] = field(default_factory=dict)
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    pretraining: PretrainingOptions = field(default_factory=PretrainingOptions)
     class_weight: Literal["balanced"] | None = None
+    pretrained: str | None = None
+    freeze: bool = False
     seed: int = 0
     output: str = "runs/run"
 
     @property
     def kind(self) -> str:
-        """``"classification"`` or ``"regression"``."""
+        """``"classification"``, ``"regression"`` or ``"pretraining"``."""
         return self.task.removeprefix("time_series_")
+
+    def as_pretraining(self) -> "Recipe":
+        """Return the recipe of pretraining alone: the same data, processing, model and options.
+
+        Its epochs are ``pretraining.epochs`` where there are any, else ``training.epochs``.
+        """
+        if self.kind == "pretraining":
+            return self
+        return replace(
+            self,
+            task="time_series_pretraining",
+            training=replace(
+                self.training, epochs=self.pretraining.epochs or self.training.epochs
+            ),
+            pretraining=replace(self.pretraining, epochs=0),
+            class_weight=None,
+            freeze=False,
+        )
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML that :func:`read_recipe` reads."""
@@ -263,7 +313,7 @@ def make_recipe(values: Namespace) -> Recipe:
     return Recipe(**vars(parser.instantiate(own)))
 
 
-_SECTIONS = ("data", "processing", "augmentation", "model", "training")
+_SECTIONS = ("data", "processing", "augmentation", "model", "training", "pretraining")
 
 
 def _check_sections(values: Any) -> None:

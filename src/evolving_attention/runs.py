@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import softmax
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import Recipe, check_literals, read_recipe
+from evolving_attention.tasks.embedding import embed_series
+from evolving_attention.tasks.from_recipe import task_of, task_to_train
 from evolving_attention.tasks.time_series import (
     TimeSeriesTask,
     check_model_options,
@@ -30,6 +33,7 @@ from evolving_attention.tasks.time_series_data import (
     load_file,
     load_splits,
 )
+from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
 from evolving_attention.training import TrainedNetwork, check_options, quiet, train_network
 
 __all__ = ["Run", "train"]
@@ -77,7 +81,7 @@ class Run:
         recipe = read_recipe(folder / "recipe.yaml")
         with reading(folder / "metrics.json"):
             metrics = json.loads((folder / "metrics.json").read_text())
-        task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight)
+        task = task_of(recipe)
         return cls(folder, recipe, task, task.load_network(folder), metrics)
 
     def data(self) -> tuple[LabelledSeries, LabelledSeries | None]:
@@ -85,19 +89,29 @@ class Run:
         return _load_data(self.recipe)
 
     def evaluate(self, path: str | Path | None = None) -> dict[str, float]:
-        """Measure the network on a labelled file, or on the recipe's test part."""
+        """Measure the network on a labelled file, or on the recipe's test part.
+
+        A pretraining run needs no labels: it is measured by the masked entries that it fills in.
+        """
         if path is None:
             labelled = self.data()[1]
         else:
             labelled = load_file(Path(path), self.recipe.data.layout, "test")
             check_targets(labelled, self.task.kind, str(path))
-        if labelled is None or labelled.targets is None:
+        if labelled is None or not _can_measure(self.recipe, labelled):
             source = path or self.recipe.data.train
-            raise InputError(f"{source} has no labelled test part to evaluate on.")
-        return self.task.measure(self._logits(labelled), labelled.targets)
+            labelled_part = "test part" if self.recipe.kind == "pretraining" else "labelled test part"
+            raise InputError(f"{source} has no {labelled_part} to evaluate on.")
+        return self.task.evaluate(self.model, labelled)
 
     def predict(self, path: str | Path) -> pd.DataFrame:
         """Predict every series of a file: a row each, with the probabilities of the classes."""
+        if self.task.kind == "pretraining":
+            raise InputError(
+                f"{self.folder} was pretrained without labels and has none to predict; embed gives "
+                "its vectors, and train RECIPE --pretrained RUN makes a classifier or regressor of "
+                "it."
+            )
         logits = self._logits(load_file(Path(path), self.recipe.data.layout, "test"))
         predicted = self.task.processor.decode(logits)
         if self.task.kind == "regression":
@@ -108,6 +122,20 @@ class Run:
         table = pd.DataFrame(softmax(logits.astype(np.float64), axis=1), columns=names)
         table.insert(0, "prediction", predicted)
         return table
+
+    def embed(self, path: str | Path | None = None) -> tuple[NDArray[np.float32], NDArray | None]:
+        """Return a vector for every series ``(cases, D)``, and their labels where there are any.
+
+        The series are those of a file, or of the recipe's test part; see
+        :func:`~evolving_attention.tasks.embedding.embed_series`.
+        """
+        if path is None:
+            data = self.data()[1]
+        else:
+            data = load_file(Path(path), self.recipe.data.layout, "test")
+        if data is None:
+            raise InputError(f"{self.recipe.data.train} has no test part; name a file of series.")
+        return embed_series(self.model, self.task.processor, data.series), data.targets
 
     def _logits(self, data: LabelledSeries) -> np.ndarray:
         return predict_logits(self.model, self.task.processor, data.series)
@@ -152,12 +180,12 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
     _check_writable(folder)
     check_options(recipe.training)
     check_model_options(recipe.model)
+    task = task_to_train(recipe, progress=progress)
     training, test = _load_data(recipe)
-    task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight, recipe.augmentation)
     network = train_network(
         task, training, recipe.model, recipe.training, seed=recipe.seed, progress=progress
     )
-    recipe = replace(recipe, model=model_options(network.model.config))
+    recipe = _resolved(recipe, task, network)
     run = Run(folder, recipe, task, network.model, {})
     run.metrics = {
         "epoch": network.epoch,
@@ -167,10 +195,11 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
         "validation": _validation(network),
         "test": None,
         "history": network.history,
+        "pretraining": (task.history or None) if isinstance(task, FineTuningTask) else None,
     }
     run.save()  # before the test part is read: nothing is lost should that fail
-    if test is not None and test.targets is not None:
-        run.metrics["test"] = task.measure(run._logits(test), test.targets)
+    if test is not None and _can_measure(recipe, test):
+        run.metrics["test"] = task.evaluate(run.model, test)
         run._save_report()
     return run
 
@@ -181,6 +210,20 @@ def _load_data(recipe: Recipe) -> tuple[LabelledSeries, LabelledSeries | None]:
         raise InputError("say what to train on: --data.train NAME_OR_FILE.")
     return load_splits(
         data.train, data.test, kind=recipe.kind, layout=data.layout, archive=data.archive
+    )
+
+
+def _can_measure(recipe: Recipe, part: LabelledSeries) -> bool:
+    return part.targets is not None or recipe.kind == "pretraining"
+
+
+def _resolved(recipe: Recipe, task: TimeSeriesTask, network: TrainedNetwork) -> Recipe:
+    """Return the recipe with every option of the model, and the normalisation that was used."""
+    used = {name: getattr(task.processor, name) for name in ("normalization", "clip")}
+    return replace(
+        recipe,
+        model=model_options(network.model.config),
+        processing=replace(recipe.processing, **used),
     )
 
 
@@ -230,7 +273,9 @@ def _model_card(run: Run) -> str:
             "from evolving_attention import Run",
             "",
             'run = Run.load("path/to/this/folder")',
-            'table = run.predict("series.ts")',
+            'vectors, labels = run.embed("series.ts")'
+            if run.recipe.kind == "pretraining"
+            else 'table = run.predict("series.ts")',
             "```",
             "",
         ]

@@ -56,8 +56,9 @@ class TrainingTask(Protocol):
     def collate(self, examples: list[Any]) -> dict[str, torch.Tensor]:
         """Make a batch."""
 
-    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Measure predictions of the validation part."""
+    @property
+    def compute_metrics(self) -> Callable[[EvalPrediction], dict[str, float]] | None:
+        """Measures predictions of the validation part; None: its loss is all there is."""
 
 
 @dataclass

@@ -82,7 +82,7 @@ def chain_of_series(
     series : array of shape (C, T)
         The series, as it is.
     title : str
-        What to call it; the prediction is added.
+        What to call it; the prediction, where there is one, is added.
     """
     (values,) = as_collection([series])
     inputs = collate([{"input_values": processor([values])[0]}])
@@ -92,9 +92,10 @@ def chain_of_series(
         raise InputError(
             "the network has no attention to look at: its key_ratio and value_ratio are 0."
         )
-    predicted = processor.decode(output.logits.float().cpu().numpy())[0]
+    if "logits" in output:  # a network that is only pretrained predicts no label
+        title += f", predicted {processor.decode(output.logits.float().cpu().numpy())[0]}"
     return Chain(
-        f"{title}, predicted {predicted}",
+        title,
         values,
         _stack(output.maps),
         _stack(output.attentions),

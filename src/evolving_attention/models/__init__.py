@@ -7,11 +7,13 @@ from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerForRegression,
     EADCTransformerModel,
 )
+from evolving_attention.models.ea_dc_transformer_pretraining import EADCTransformerForPretraining
 
 __all__ = [
     "AugmentedConv1d",
     "EADCTransformerConfig",
     "EADCTransformerForClassification",
+    "EADCTransformerForPretraining",
     "EADCTransformerForRegression",
     "EADCTransformerModel",
 ]

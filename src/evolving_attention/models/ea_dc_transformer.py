@@ -8,6 +8,7 @@ release.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -211,6 +212,14 @@ class EADCTransformerModel(EADCTransformerPreTrainedModel):
             EADCTransformerBlock(config, index) for index in range(config.num_blocks)
         )
         self.post_init()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode, but leave a frozen encoder in evaluation mode.
+
+        Where no parameter learns, the statistics of batch norm must not drift either.
+        """
+        learns = any(parameter.requires_grad for parameter in self.parameters())
+        return super().train(mode and learns)
 
     @can_return_tuple
     def forward(

@@ -3,11 +3,12 @@
 Shape letters: B batch, T steps, F features (channels of the series).
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from evolving_attention.models.ea_dc_transformer import (
 )
 from evolving_attention.recipe import AugmentationOptions, ProcessingOptions
 from evolving_attention.tasks.augmentation import augment, check_augmentation
+from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_numbers
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
 from evolving_attention.training import quiet
@@ -48,6 +50,7 @@ __all__ = [
     "collate",
     "model_options",
     "predict_logits",
+    "read_out",
 ]
 
 #: With ``patch_size="auto"``, patches are made so long that a series has no more positions.
@@ -89,23 +92,43 @@ def collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return batch
 
 
-@torch.inference_mode()
 def predict_logits(
     model: PreTrainedModel, processor: TimeSeriesProcessor, series: Collection
 ) -> NDArray[np.float32]:
-    """Return a network's outputs ``(cases, labels)`` for raw series, in their order.
+    """Return a network's outputs ``(cases, labels)`` for raw series, in their order."""
+    examples = [{"input_values": values} for values in processor(series)]
+    return read_out(model, examples, lambda model, batch: model(**batch).logits)
+
+
+@torch.inference_mode()
+def read_out(
+    model: PreTrainedModel,
+    examples: list[dict[str, Any]],
+    read: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor],
+    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] = collate,
+) -> NDArray[np.float32]:
+    """Return what a network says of each example, in their order: ``(cases, ...)``.
 
     Series of like length share a batch, and a batch is as large as its maps allow.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Set to evaluation mode.
+    examples : list of dict
+        What ``collate`` takes; each has ``input_values``.
+    read : callable
+        Takes the model and a batch to a tensor ``[B, ...]``.
+    collate : callable
+        Makes a batch.
     """
-    inputs = processor(series)
-    outputs: list[NDArray] = [np.empty(0)] * len(inputs)
+    outputs: list[NDArray] = [np.empty(0)] * len(examples)
     model.eval()
-    for batch in _batches_by_length([len(values) for values in inputs], model.config.patch_size):
-        collated = collate([{"input_values": inputs[index]} for index in batch])
-        logits = model(
-            **{name: tensor.to(model.device) for name, tensor in collated.items()}
-        ).logits
-        for index, values in zip(batch, logits.float().cpu().numpy(), strict=True):
+    lengths = [len(example["input_values"]) for example in examples]
+    for indices in _batches_by_length(lengths, model.config.patch_size):
+        batch = collate([examples[index] for index in indices])
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        for index, values in zip(indices, read(model, batch).float().cpu().numpy(), strict=True):
             outputs[index] = values
     return np.stack(outputs)
 
@@ -136,7 +159,12 @@ class TimeSeriesTask:
         Weight of the classes in the loss.
     augmentation : AugmentationOptions, optional
         How training series vary; default: not at all.
+    pretrained : PretrainedEncoder, optional
+        What networks start from. Default: chance.
     """
+
+    #: What may be predicted.
+    kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     def __init__(
         self,
@@ -144,10 +172,13 @@ class TimeSeriesTask:
         processing: ProcessingOptions | None = None,
         class_weight: str | dict[Any, float] | None = None,
         augmentation: AugmentationOptions | None = None,
+        *,
+        pretrained: PretrainedEncoder | None = None,
     ) -> None:
-        if kind not in ("classification", "regression"):
-            raise InputError(f"kind must be 'classification' or 'regression', got {kind!r}.")
+        if kind not in self.kinds:
+            raise InputError(f"kind must be {' or '.join(map(repr, self.kinds))}, got {kind!r}.")
         self.kind = kind
+        self.pretrained = pretrained
         self.processing = processing or ProcessingOptions()
         self.class_weight = class_weight
         self.augmentation = augmentation or AugmentationOptions()
@@ -169,9 +200,7 @@ class TimeSeriesTask:
         train, held_out = self._indices(data.targets, validation, seed)
         series, targets = [data.series[index] for index in train], data.targets[train]
         longest = max(map(observed_length, data.series))
-        self.processor = TimeSeriesProcessor(**asdict(self.processing)).fit(
-            series, max_length=longest
-        )
+        self.processor = self._fitted_processor(series, longest)
         if self.kind == "classification":
             self.processor.fit_classes(data.targets)
             self._class_weights = self._weigh_classes(targets)
@@ -185,6 +214,11 @@ class TimeSeriesTask:
         series, targets = [data.series[index] for index in held_out], data.targets[held_out]
         return training, TimeSeriesDataset(self.processor(series), self.processor.encode(targets))
 
+    def _fitted_processor(self, series: Collection, longest: int) -> TimeSeriesProcessor:
+        if self.pretrained is not None:
+            return self.pretrained.processor_for(series, longest, self.processing.longer_series)
+        return TimeSeriesProcessor(**asdict(self.processing)).fit(series, max_length=longest)
+
     def _indices(self, targets: NDArray, validation: float, seed: int) -> tuple[NDArray, NDArray]:
         """Return indices that train and that validate.
 
@@ -192,7 +226,7 @@ class TimeSeriesTask:
         held out to stratify, one of each class is set aside for training first.
         """
         everything = np.arange(len(targets))
-        if self.kind == "regression":
+        if self.kind != "classification":
             apart, divisible, strata = everything[:0], everything, None
             held_out = round(validation * len(divisible))
         else:
@@ -239,7 +273,10 @@ class TimeSeriesTask:
             Options of :class:`EADCTransformerConfig`; ``patch_size`` may be ``"auto"`` (the
             default).
         """
-        return self.model_class(self.model_config(options))
+        model = self.model_class(self.model_config(options))
+        if self.pretrained is not None:
+            self.pretrained.give(model.base_model)
+        return model
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
@@ -251,17 +288,10 @@ class TimeSeriesTask:
     def model_config(self, options: dict[str, Any]) -> EADCTransformerConfig:
         """Return the configuration for the data last split."""
         check_model_options(options)
-        options = dict(options)
+        options = dict(options) if self.pretrained is None else self.pretrained.complete(options)
         if options.setdefault("patch_size", "auto") == "auto":
             options["patch_size"] = -(-self.processor.max_length // MAX_POSITIONS)
-        if self.kind == "classification":
-            names = [str(label) for label in self.processor.classes]
-            options["id2label"] = dict(enumerate(names))
-            options["label2id"] = {name: index for index, name in enumerate(names)}
-            options["class_weights"] = self._class_weights
-        else:
-            options["num_labels"] = len(self.processor.target_mean)
-            options["problem_type"] = "regression"
+        options |= self._output_options()
         try:
             config = EADCTransformerConfig(
                 input_size=self.processor.num_channels,
@@ -273,6 +303,17 @@ class TimeSeriesTask:
         if config.pooling == "flatten" and self.processor.longer_series == "keep":
             self.processor.longer_series = "error"
         return config
+
+    def _output_options(self) -> dict[str, Any]:
+        """Return the options of the configuration that say what the head predicts."""
+        if self.kind == "classification":
+            names = [str(label) for label in self.processor.classes]
+            return {
+                "id2label": dict(enumerate(names)),
+                "label2id": {name: index for index, name in enumerate(names)},
+                "class_weights": self._class_weights,
+            }
+        return {"num_labels": len(self.processor.target_mean), "problem_type": "regression"}
 
     def load_network(self, folder: Path) -> PreTrainedModel:
         """Load a saved network, in evaluation mode, and its processor.
@@ -303,6 +344,12 @@ class TimeSeriesTask:
                 np.asarray(prediction.predictions), self.processor.class_labels[encoded]
             )
         return self.measure(np.asarray(prediction.predictions), self.processor.decode(encoded))
+
+    def evaluate(self, model: PreTrainedModel, data: LabelledSeries) -> dict[str, float]:
+        """Measure a network on labelled series; raise :class:`InputError` where they are not."""
+        if data.targets is None:
+            raise InputError("the series have no labels to evaluate on; each needs one.")
+        return self.measure(predict_logits(model, self.processor, data.series), data.targets)
 
     def measure(self, logits: NDArray, targets: NDArray) -> dict[str, float]:
         """Measure a network's outputs against targets in their own terms."""

@@ -207,7 +207,8 @@ def load_splits(
     """Load the training part and, where there is one, the test part.
 
     Parameters are those of :class:`~evolving_attention.recipe.DataOptions`; ``kind`` is
-    ``"classification"`` or ``"regression"``.
+    ``"classification"``, ``"regression"`` or ``"pretraining"``, which takes data of either kind and
+    data without labels.
     """
     path = Path(train).expanduser()
     if path.is_dir():
@@ -227,7 +228,7 @@ def load_splits(
 
 def check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
     """Raise :class:`InputError`, with the source, for targets that do not fit the kind of task."""
-    if part is None or part.targets is None:
+    if part is None or part.targets is None or kind == "pretraining":
         return
     try:
         if kind == "regression":
@@ -259,12 +260,17 @@ def _test_file(train: Path) -> Path | None:
 
 
 def _load_named(name: str, split: str, kind: str, archive: str | None) -> LabelledSeries:
-    load = load_classification if kind == "classification" else load_regression
-    try:
-        series, targets = load(name, split=split, extract_path=archive)
-    except Exception as error:  # no such name, no network, or of the other kind
-        raise InputError(
-            f"{name!r} is neither a file nor a {kind} data set that aeon has or could download "
-            f"here: {reason(error)}."
-        ) from error
-    return LabelledSeries(as_collection(series), targets)
+    loaders = {"classification": load_classification, "regression": load_regression}
+    kinds = [kind] if kind in loaders else [*loaders]
+    failure: Exception | None = None
+    for each in kinds:
+        try:
+            series, targets = loaders[each](name, split=split, extract_path=archive)
+        except Exception as error:  # no such name, no network, or of the other kind
+            failure = error
+        else:
+            return LabelledSeries(as_collection(series), targets)
+    raise InputError(
+        f"{name!r} is neither a file nor a {' or '.join(kinds)} data set that aeon has or could "
+        f"download here: {reason(failure) if failure else ''}."
+    ) from failure
