@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from evolving_attention import EADCTransformerClassifier, EADCTransformerRegressor
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import ProcessingOptions, TrainingOptions
+from evolving_attention.recipe import ProcessingOptions, Recipe, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask, model_options
 from tests.small import cut, files_of, interrupt_training, levels, one_sentence, two_classes
 
@@ -26,6 +26,9 @@ BOTH = pytest.mark.parametrize("estimator", ESTIMATORS)
 SMALL = {"hidden_size": 8, "num_blocks": 1, "num_attention_heads": 2, "batch_size": 8}
 #: What an estimator has beside options of model, training and processing.
 OWN = {"model_options", "n_estimators", "class_weight", "random_state", "verbose"}
+#: A value that each parameter can take, where not every value goes.
+GIVEN = {"normalization": "series", "clip": 7.5, "longer_series": "error"}
+GIVEN |= {"freeze": True, "pretraining_epochs": 3}
 
 
 def new(estimator, **options):
@@ -168,6 +171,9 @@ class TestParameters:
     @BOTH
     def test_defaults_are_those_of_model_training_and_processing(self, estimator):
         elsewhere = model_options() | vars(TrainingOptions()) | vars(ProcessingOptions())
+        recipe = Recipe()
+        elsewhere |= {"pretrained": recipe.pretrained, "freeze": recipe.freeze}
+        elsewhere |= {"pretraining_epochs": recipe.pretraining.epochs}
         for name, parameter in inspect.signature(estimator).parameters.items():
             if name not in OWN:
                 assert parameter.default == elsewhere[name], name
@@ -179,17 +185,19 @@ class TestParameters:
 
         def record(task, data, options, training, **others):
             received.update(options | vars(training) | vars(task.processing) | others)
+            received.update(freeze=task.freeze, pretraining_epochs=task.pretraining.epochs)
             raise KeyboardInterrupt
 
         monkeypatch.setattr("evolving_attention.ensemble.train_network", record)
         for name, parameter in inspect.signature(estimator).parameters.items():
             if name in OWN:
                 continue
-            given = {"normalization": "series", "clip": 7.5, "longer_series": "error"}.get(
-                name, object()
-            )
+            if name == "pretrained":  # see TestPretrained
+                continue
+            given = GIVEN.get(name, object())
+            others = {"pretraining_epochs": 1} if name == "freeze" else {}
             with pytest.raises(KeyboardInterrupt):
-                estimator(**{name: given}).fit(*data_of(estimator))
+                estimator(**others, **{name: given}).fit(*data_of(estimator))
             assert received[name] == given, (name, parameter)
 
     def test_both_estimators_have_the_same_parameters_but_class_weight(self):

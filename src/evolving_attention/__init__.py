@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evolving_attention.attention import EvolvingAttention as EvolvingAttention
     from evolving_attention.attention import evolving_attention as evolving_attention
+    from evolving_attention.encoder import EADCTransformerEncoder as EADCTransformerEncoder
     from evolving_attention.errors import InputError as InputError
     from evolving_attention.estimators import EADCTransformerClassifier as EADCTransformerClassifier
     from evolving_attention.estimators import EADCTransformerRegressor as EADCTransformerRegressor
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "EvolvingAttention": "attention",
     "evolving_attention": "attention",
+    "EADCTransformerEncoder": "encoder",
     "InputError": "errors",
     "EADCTransformerClassifier": "estimators",
     "EADCTransformerRegressor": "estimators",

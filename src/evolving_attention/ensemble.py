@@ -1,4 +1,4 @@
-"""What the estimators share: an ensemble of networks that is trained, predicts, and is saved."""
+"""What the estimators share: an ensemble of networks that is trained, asked, and saved."""
 
 import json
 import shutil
@@ -52,9 +52,12 @@ _PROCESSING_PARAMETERS = ("normalization", "clip", "longer_series")
 
 
 class NetworkEnsemble(BaseCollectionEstimator):
-    """What classifier and regressor share: an ensemble of networks, trained, asked and saved."""
+    """What classifier, regressor and encoder share: networks, trained, asked and saved."""
 
     _kind: ClassVar[str]
+    _model_parameters: ClassVar[tuple[str, ...]] = _MODEL_PARAMETERS
+    #: The encoder is a single network; the others let one choose.
+    n_estimators: int = 1
     _tags: ClassVar[dict[str, Any]] = {
         "capability:multivariate": True,
         "capability:unequal_length": True,
@@ -63,22 +66,22 @@ class NetworkEnsemble(BaseCollectionEstimator):
         "algorithm_type": "deeplearning",
     }
 
-    def _fit(self, X: Collection, y: NDArray) -> Self:
+    def _fit(self, X: Collection, y: NDArray | None = None) -> Self:
         if not isinstance(self.n_estimators, Integral) or self.n_estimators < 1:
             raise InputError(
                 f"n_estimators must be a whole number, at least 1, got {self.n_estimators!r}."
             )
-        data = LabelledSeries(list(X), np.asarray(y))
+        data = LabelledSeries(list(X), None if y is None else np.asarray(y))
         random = check_random_state(self.random_state)
         self.members_: list[tuple[TimeSeriesTask, TrainedNetwork]] = []
         for seed in random.randint(2**31 - 1, size=self.n_estimators).tolist():
-            task = self._task()
+            task = self._task_to_train()
             try:
                 network = train_network(
                     task,
                     data,
-                    self._settings(_MODEL_PARAMETERS) | (self.model_options or {}),
-                    TrainingOptions(**self._settings(_TRAINING_PARAMETERS)),
+                    self._settings(self._model_parameters) | (self.model_options or {}),
+                    self._training(),
                     seed=seed,
                     progress=self.verbose > 0,
                 )
@@ -98,9 +101,19 @@ class NetworkEnsemble(BaseCollectionEstimator):
             name: value.item() if isinstance(value, np.generic) else value for name, value in values
         }
 
+    def _training(self) -> TrainingOptions:
+        return TrainingOptions(**self._settings(_TRAINING_PARAMETERS))
+
+    def _processing(self) -> ProcessingOptions:
+        return ProcessingOptions(**self._settings(_PROCESSING_PARAMETERS))
+
     def _task(self) -> TimeSeriesTask:
-        processing = ProcessingOptions(**self._settings(_PROCESSING_PARAMETERS))
-        return TimeSeriesTask(self._kind, processing, getattr(self, "class_weight", None))
+        """Return the task that a trained network works for."""
+        return TimeSeriesTask(self._kind, self._processing(), getattr(self, "class_weight", None))
+
+    def _task_to_train(self) -> TimeSeriesTask:
+        """Return the task that trains a network."""
+        return self._task()
 
     def _logits(self, X: Collection) -> list[NDArray[np.float64]]:
         """Return each network's outputs (cases, labels)."""
@@ -191,7 +204,6 @@ class NetworkEnsemble(BaseCollectionEstimator):
             "num_blocks": 1,
             "num_attention_heads": 2,
             "epochs": 2,
-            "n_estimators": 1,
             "random_state": 0,
         }
 

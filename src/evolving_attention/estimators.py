@@ -1,5 +1,6 @@
 """Scikit-learn and aeon estimators: EA-DC-Transformers that ``fit`` and ``predict``."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,15 @@ from aeon.regression.base import BaseRegressor
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from evolving_attention.ensemble import NetworkEnsemble
+from evolving_attention.encoder import EADCTransformerEncoder
+from evolving_attention.fine_tuning import FineTunedEnsemble
 from evolving_attention.tasks.time_series_data import Collection
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 
 __all__ = ["EADCTransformerClassifier", "EADCTransformerRegressor"]
 
 
-class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
+class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
     """Time-series classifier: EA-DC-Transformer, dilated convolutions beside evolving attention.
 
     Takes multivariate series of unequal lengths with missing values. By default all of the training
@@ -80,6 +82,13 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
         Normalised values beyond it grow logarithmically only.
     longer_series : str, default="keep"
         Longer series at prediction: ``"keep"``, ``"resample"``, ``"truncate"``, ``"error"``.
+    pretrained : EADCTransformerEncoder, str or Path, optional
+        What the networks start from: a fitted encoder, or the folder of a saved one or of a run.
+        Its normalisation stays, and options of the network must be its own.
+    freeze : bool, default=False
+        Whether only the head is trained.
+    pretraining_epochs : int, default=0
+        Passes over the training series, without their labels, before training; 0: none.
     n_estimators : int, default=1
         Networks, differing in their seeds, whose predictions are averaged.
     class_weight : {"balanced"} or dict, optional
@@ -112,7 +121,7 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
     """
 
     _kind = "classification"
-    _tags = NetworkEnsemble._tags
+    _tags = FineTunedEnsemble._tags
 
     def __init__(
         self,
@@ -145,6 +154,9 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
         normalization: str = "robust",
         clip: float | None = 5.0,
         longer_series: str = "keep",
+        pretrained: EADCTransformerEncoder | str | Path | None = None,
+        freeze: bool = False,
+        pretraining_epochs: int = 0,
         n_estimators: int = 1,
         class_weight: str | dict[Any, float] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -178,6 +190,9 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
         self.normalization = normalization
         self.clip = clip
         self.longer_series = longer_series
+        self.pretrained = pretrained
+        self.freeze = freeze
+        self.pretraining_epochs = pretraining_epochs
         self.n_estimators = n_estimators
         self.class_weight = class_weight
         self.random_state = random_state
@@ -197,7 +212,7 @@ class EADCTransformerClassifier(NetworkEnsemble, BaseClassifier):
         self._class_dictionary = {label: index for index, label in enumerate(self.classes_)}
 
 
-class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
+class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
     """Time-series regressor: EA-DC-Transformer, dilated convolutions beside evolving attention.
 
     Takes multivariate series of unequal lengths with missing values. By default all of the training
@@ -262,6 +277,13 @@ class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
         Normalised values beyond it grow logarithmically only.
     longer_series : str, default="keep"
         Longer series at prediction: ``"keep"``, ``"resample"``, ``"truncate"``, ``"error"``.
+    pretrained : EADCTransformerEncoder, str or Path, optional
+        What the networks start from: a fitted encoder, or the folder of a saved one or of a run.
+        Its normalisation stays, and options of the network must be its own.
+    freeze : bool, default=False
+        Whether only the head is trained.
+    pretraining_epochs : int, default=0
+        Passes over the training series, without their labels, before training; 0: none.
     n_estimators : int, default=1
         Networks, differing in their seeds, whose predictions are averaged.
     random_state : int, RandomState instance or None, default=None
@@ -290,7 +312,7 @@ class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
     """
 
     _kind = "regression"
-    _tags = NetworkEnsemble._tags
+    _tags = FineTunedEnsemble._tags
 
     def __init__(
         self,
@@ -323,6 +345,9 @@ class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
         normalization: str = "robust",
         clip: float | None = 5.0,
         longer_series: str = "keep",
+        pretrained: EADCTransformerEncoder | str | Path | None = None,
+        freeze: bool = False,
+        pretraining_epochs: int = 0,
         n_estimators: int = 1,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -355,6 +380,9 @@ class EADCTransformerRegressor(NetworkEnsemble, BaseRegressor):
         self.normalization = normalization
         self.clip = clip
         self.longer_series = longer_series
+        self.pretrained = pretrained
+        self.freeze = freeze
+        self.pretraining_epochs = pretraining_epochs
         self.n_estimators = n_estimators
         self.random_state = random_state
         self.verbose = verbose

@@ -227,9 +227,7 @@ class Recipe:
         return replace(
             self,
             task="time_series_pretraining",
-            training=replace(
-                self.training, epochs=self.pretraining.epochs or self.training.epochs
-            ),
+            training=replace(self.training, epochs=self.pretraining.epochs or self.training.epochs),
             pretraining=replace(self.pretraining, epochs=0),
             class_weight=None,
             freeze=False,

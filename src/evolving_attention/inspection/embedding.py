@@ -94,9 +94,10 @@ def draw_embedding(
     if values is not None and values.ndim == 2:
         values = values[:, 0]  # of several targets the first colours
     if values is None:
-        axes.scatter(*points.T, s=18, alpha=0.8)
+        axes.scatter(points[:, 0], points[:, 1], s=18, alpha=0.8)
     elif type_of_target(values) == "continuous":
-        figure.colorbar(axes.scatter(*points.T, c=values, s=18, cmap="viridis"), label="target")
+        drawn = axes.scatter(points[:, 0], points[:, 1], c=values, s=18, cmap="viridis")
+        figure.colorbar(drawn, label="target")
     else:
         _draw_classes(axes, points, values)
     axes.set(xlabel=names[0], ylabel=names[1])
@@ -112,7 +113,7 @@ def _draw_classes(axes: Axes, points: NDArray, labels: NDArray) -> None:
     for number, label in enumerate(classes):
         colour = palette(number) if named else palette(number / (len(classes) - 1))
         own = points[labels == label]
-        axes.scatter(*own.T, s=18, alpha=0.8, color=colour, label=str(label))
+        axes.scatter(own[:, 0], own[:, 1], s=18, alpha=0.8, color=colour, label=str(label))
     if named:
         legend = axes.legend(
             title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False

@@ -51,4 +51,6 @@ def _check(recipe: Recipe) -> None:
         )
     for name in ("freeze", "class_weight"):
         if getattr(recipe, name):
-            raise InputError(f"{name} is for classifiers and regressors; pretraining has no labels.")
+            raise InputError(
+                f"{name} is for classifiers and regressors; pretraining has no labels."
+            )

@@ -20,7 +20,9 @@ __all__ = ["check_masking", "draw_mask"]
 
 
 def draw_mask(
-    shape: tuple[int, int, int], options: PretrainingOptions, generator: torch.Generator | None = None
+    shape: tuple[int, int, int],
+    options: PretrainingOptions,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Draw which entries are masked.
 
@@ -61,6 +63,6 @@ def check_masking(options: PretrainingOptions) -> None:
     is_number = isinstance(length, int | float) and not isinstance(length, bool)
     if not is_number or not shortest * (1 - 1e-9) <= length < math.inf:
         raise InputError(
-            f"pretraining.mean_length must be a number, at least {shortest:.3g} (the mean length of "
-            f"stretches where each entry is masked for itself), got {length!r}."
+            f"pretraining.mean_length must be a number, at least {shortest:.3g} (that of stretches "
+            f"where each entry is masked for itself), got {length!r}."
         )

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError, reading
 from evolving_attention.models.ea_dc_transformer import EADCTransformerConfig, EADCTransformerModel
@@ -33,15 +34,15 @@ class PretrainedEncoder:
 
     Attributes
     ----------
-    encoder : EADCTransformerModel
-        The trained network without its head.
+    model : PreTrainedModel
+        The trained EA-DC-Transformer, with any head or none.
     processor : TimeSeriesProcessor
         What made its inputs; its normalisation stays.
     name : str
         What messages call it.
     """
 
-    encoder: EADCTransformerModel
+    model: PreTrainedModel
     processor: TimeSeriesProcessor
     name: str = "the pretrained network"
 
@@ -63,8 +64,8 @@ class PretrainedEncoder:
         with reading(folder / "config.json"):
             config = EADCTransformerConfig.from_pretrained(folder)
         with reading(folder / "model.safetensors"), quiet():
-            encoder = EADCTransformerModel.from_pretrained(folder, config=config)
-        return cls(encoder, processor, f"the network in {folder}")
+            model = EADCTransformerModel.from_pretrained(folder, config=config)
+        return cls(model, processor, f"the network in {folder}")
 
     def complete(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return options of a model, those that are not given taken from the encoder.
@@ -75,7 +76,7 @@ class PretrainedEncoder:
             An option that the encoder's weights depend on has another value.
         """
         own = {
-            name: getattr(self.encoder.config, name)
+            name: getattr(self.model.config, name)
             for name in EADCTransformerConfig.__annotations__
             if name not in (*_FREE, *_OF_THE_DATA)
         }
@@ -88,7 +89,9 @@ class PretrainedEncoder:
                 )
         return options | own
 
-    def processor_for(self, series: Collection, longest: int, longer_series: str) -> Any:
+    def processor_for(
+        self, series: Collection, longest: int, longer_series: str
+    ) -> TimeSeriesProcessor:
         """Return a processor for other series: the same normalisation, no labels.
 
         Parameters
@@ -112,17 +115,17 @@ class PretrainedEncoder:
         processor.max_length = max(processor.max_length, longest)
         return processor
 
-    def give(self, encoder: EADCTransformerModel) -> None:
-        """Copy the weights into an encoder, whose tables of positions may be longer.
+    def give(self, model: PreTrainedModel) -> None:
+        """Copy the encoder's weights into another network, whose tables of positions may be longer.
 
         Farther positions and distances start as the farthest known, which is what a longer series
         reads in the shorter tables: the function stays the same.
         """
-        own = encoder.state_dict()
-        encoder.load_state_dict(
+        own = model.base_model.state_dict()
+        model.base_model.load_state_dict(
             {
                 name: _lengthened(name, tensor, len(own[name])) if tensor.dim() else tensor
-                for name, tensor in self.encoder.state_dict().items()
+                for name, tensor in self.model.base_model.state_dict().items()
             }
         )
 

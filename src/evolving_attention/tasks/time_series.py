@@ -190,7 +190,7 @@ class TimeSeriesTask:
 
     def split(
         self, data: LabelledSeries, validation: float, seed: int
-    ) -> tuple[TimeSeriesDataset, TimeSeriesDataset | None]:
+    ) -> tuple[Dataset[Any], Dataset[Any] | None]:
         """Hold out a part to validate on, fit the processor on the rest, and process both.
 
         Class labels are known from all of ``data``; statistics come from the part that trains.
@@ -275,7 +275,7 @@ class TimeSeriesTask:
         """
         model = self.model_class(self.model_config(options))
         if self.pretrained is not None:
-            self.pretrained.give(model.base_model)
+            self.pretrained.give(model)
         return model
 
     @property

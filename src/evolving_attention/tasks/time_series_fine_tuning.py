@@ -3,13 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import PretrainingOptions, ProcessingOptions, TrainingOptions
 from evolving_attention.tasks.masking import check_masking
 from evolving_attention.tasks.pretrained import PretrainedEncoder
-from evolving_attention.tasks.time_series import TimeSeriesDataset, TimeSeriesTask
+from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
 from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
 from evolving_attention.training import train_network
@@ -65,19 +66,23 @@ class FineTuningTask(TimeSeriesTask):
     def _check(self) -> None:
         epochs = self.pretraining.epochs
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
-            raise InputError(f"pretraining.epochs must be a whole number, 0 or more, got {epochs!r}.")
+            raise InputError(
+                f"pretraining.epochs must be a whole number, 0 or more, got {epochs!r}."
+            )
         check_masking(self.pretraining)
         if self.freeze and self.pretrained is None and not epochs:
             raise InputError(
-                "freeze needs an encoder that has learned something: set pretrained, or "
-                "pretraining.epochs."
+                "freeze trains only the head, of an encoder that has learned something: set "
+                "pretrained, or epochs of pretraining."
             )
 
     def split(
         self, data: LabelledSeries, validation: float, seed: int
-    ) -> tuple[TimeSeriesDataset, TimeSeriesDataset | None]:
+    ) -> tuple[Dataset[Any], Dataset[Any] | None]:
         """Split as the task without pretraining does, and keep the series that train."""
         parts = super().split(data, validation, seed)
+        if not self.pretraining.epochs:
+            return parts
         train, _ = self._indices(data.targets, validation, seed)  # type: ignore[arg-type]
         self._series, self._seed = [data.series[index] for index in train], seed
         return parts
@@ -89,7 +94,7 @@ class FineTuningTask(TimeSeriesTask):
         """
         model = super().build_model(options)
         if self.pretraining.epochs:
-            self._pretrained_here(options).give(model.base_model)
+            self._pretrained_here(options).give(model)
         if self.freeze:
             model.base_model.requires_grad_(False)
         return model
@@ -115,5 +120,5 @@ class FineTuningTask(TimeSeriesTask):
         )
         if network.interrupted:
             raise KeyboardInterrupt  # half a start is none
-        self.history = network.history
-        return PretrainedEncoder(network.model.base_model, self.processor)
+        self.history, self._series = network.history, []
+        return PretrainedEncoder(network.model, self.processor)

@@ -150,9 +150,7 @@ class TimeSeriesPretrainingTask(TimeSeriesTask):
         examples = self._masked(data.series, seed=0)
         each = [examples[index] for index in range(len(examples))]
         squared, count = read_out(model, each, _squared_errors, self.collate).sum(0).tolist()
-        lines = sum(
-            _interpolation_error(one["input_values"], one["label_mask"]) for one in each
-        )
+        lines = sum(_interpolation_error(one["input_values"], one["label_mask"]) for one in each)
         return {"mse": squared / max(count, 1), "interpolation_mse": lines / max(count, 1)}
 
 
@@ -168,9 +166,7 @@ def _interpolation_error(values_TF: NDArray, mask_TF: NDArray[np.bool_]) -> floa
     squared, step_T = 0.0, np.arange(len(values_TF))
     for values_T, mask_T in zip(values_TF.T, mask_TF.T, strict=True):
         seen_T = ~mask_T
-        line = (
-            np.interp(step_T[mask_T], step_T[seen_T], values_T[seen_T]) if seen_T.any() else 0.0
-        )
+        line = np.interp(step_T[mask_T], step_T[seen_T], values_T[seen_T]) if seen_T.any() else 0.0
         squared += float(np.square(values_T[mask_T] - line).sum())
     return squared
 
