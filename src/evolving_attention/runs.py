@@ -100,10 +100,8 @@ class Run:
             check_targets(labelled, self.task.kind, str(path))
         if labelled is None or not _can_measure(self.recipe, labelled):
             source = path or self.recipe.data.train
-            labelled_part = (
-                "test part" if self.recipe.kind == "pretraining" else "labelled test part"
-            )
-            raise InputError(f"{source} has no {labelled_part} to evaluate on.")
+            wanted = "test part" if self.recipe.kind == "pretraining" else "labelled test part"
+            raise InputError(f"{source} has no {wanted} to evaluate on.")
         return self.task.evaluate(self.model, labelled)
 
     def predict(self, path: str | Path) -> pd.DataFrame:

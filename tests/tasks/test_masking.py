@@ -1,6 +1,6 @@
 """Masks: how much, how long, what is drawn from where."""
 
-from itertools import groupby
+from itertools import chain, groupby
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_the_share_is_the_same_at_the_first_step_as_at_any_other(options):
 
 def test_stretches_have_the_mean_lengths_of_the_chain(options):
     lengths = [stretches(mask_T) for mask_T in draw_mask((300, 400, 1), options)[..., 0]]
-    masked, visible = (sum((both[side] for both in lengths), []) for side in (0, 1))
+    masked, visible = (list(chain.from_iterable(each)) for each in zip(*lengths, strict=True))
     share, length = options.masked_share, options.mean_length
     # Stretches that begin and end in 400 steps are a little shorter than all are.
     assert mean(masked) == pytest.approx(length, rel=0.04)
@@ -52,7 +52,7 @@ def test_stretches_have_the_mean_lengths_of_the_chain(options):
 
 def test_masked_stretches_are_geometric():
     lengths = [stretches(mask_T)[0] for mask_T in draw_mask((300, 400, 1), OPTIONS)[..., 0]]
-    lengths = torch.tensor(sum(lengths, []))
+    lengths = torch.tensor(list(chain.from_iterable(lengths)))
     for length in range(1, 6):
         expected = (2 / 3) ** (length - 1) / 3
         assert (lengths == length).float().mean() == pytest.approx(expected, abs=0.015)

@@ -23,6 +23,7 @@ HEADS = [
     EADCTransformerForClassification,
     EADCTransformerForRegression,
 ]
+FILES = ["config.json", "model.safetensors", "preprocessor_config.json"]
 
 
 def processor_of(channels=3, steps=12, **options):
@@ -49,9 +50,7 @@ def test_the_encoder_is_taken_from_a_folder_and_heads_are_left(kind, tmp_path):
     assert str(tmp_path) in loaded.name
 
 
-@pytest.mark.parametrize(
-    "missing", ["config.json", "model.safetensors", "preprocessor_config.json"]
-)
+@pytest.mark.parametrize("missing", FILES)
 def test_an_incomplete_folder_names_what_is_missing(missing, tmp_path):
     small_model().save_pretrained(tmp_path)
     processor_of().save_pretrained(tmp_path)
@@ -60,9 +59,7 @@ def test_an_incomplete_folder_names_what_is_missing(missing, tmp_path):
         PretrainedEncoder.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "damaged", ["config.json", "model.safetensors", "preprocessor_config.json"]
-)
+@pytest.mark.parametrize("damaged", FILES)
 def test_a_damaged_file_is_named(damaged, tmp_path):
     small_model().save_pretrained(tmp_path)
     processor_of().save_pretrained(tmp_path)
