@@ -4,6 +4,8 @@ import math
 import pytest
 import torch
 
+from evolving_attention.cli import main
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _frozen_imports():
@@ -35,3 +37,32 @@ def poisoned_memory(monkeypatch):
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture
+def call(capsys):
+    """Run a command and return what it printed on stdout."""
+
+    def call(*arguments):
+        main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that is a mistake and return the one line it tells."""
+
+    def refused(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        assert stopped.value.code == 2
+        assert told.out == ""
+        assert told.err.startswith("evolving-attention: "), told.err
+        assert told.err.endswith("\n")
+        assert len(told.err.splitlines()) == 1, told.err
+        return told.err
+
+    return refused

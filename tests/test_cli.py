@@ -20,7 +20,7 @@ from evolving_attention.recipe import Recipe, bundled_recipes
 from evolving_attention.tasks.time_series import model_options
 from tests.small import files_of, interrupt_training, small_recipe, two_classes, write_npz
 
-COMMANDS = ("train", "evaluate", "predict", "inspect", "recipes")
+COMMANDS = ("train", "pretrain", "evaluate", "predict", "embed", "inspect", "recipes")
 
 
 def named(value):
@@ -44,35 +44,6 @@ def recipe(folder, tmp_path):
     recipe = replace(read_recipe(folder / "recipe.yaml"), output=str(tmp_path / "run"))
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     return str(tmp_path / "recipe.yaml")
-
-
-@pytest.fixture
-def call(capsys):
-    """Run a command and return what it printed on stdout."""
-
-    def call(*arguments):
-        main([str(argument) for argument in arguments])
-        return capsys.readouterr().out
-
-    return call
-
-
-@pytest.fixture
-def refused(capsys):
-    """Run a command that is a mistake and return the one line it tells."""
-
-    def refused(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert stopped.value.code == 2
-        assert told.out == ""
-        assert told.err.startswith("evolving-attention: "), told.err
-        assert told.err.endswith("\n")
-        assert len(told.err.splitlines()) == 1, told.err
-        return told.err
-
-    return refused
 
 
 def process(*arguments):
@@ -369,7 +340,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "word"),
         [
-            ([], "train, evaluate, predict, inspect or recipes"),
+            ([], "train, pretrain, evaluate, predict, embed, inspect or recipes"),
             (["fly"], "fly"),
             (["--seed", "3"], "train"),
             (["train"], "recipe"),

@@ -13,7 +13,8 @@ from evolving_attention.recipe import (
     bundled_recipes,
     recipe_path,
 )
-from evolving_attention.tasks.time_series import TimeSeriesTask, check_model_options
+from evolving_attention.tasks.from_recipe import task_of
+from evolving_attention.tasks.time_series import check_model_options
 from evolving_attention.tasks.time_series_data import load_splits
 from evolving_attention.training import check_options
 from tests.small import one_sentence, write_npz
@@ -24,6 +25,7 @@ BUNDLED = {
     "time_series/japanese_vowels",
     "time_series/paper_classification",
     "time_series/paper_regression",
+    "time_series/pretraining",
 }
 
 
@@ -54,13 +56,15 @@ class TestBundledRecipes:
         recipe = read_recipe(bundled_recipes()[name])
         check_options(recipe.training)
         check_model_options(recipe.model)
-        bundled = {"classification": "JapaneseVowels", "regression": "Covid3Month"}
-        training, _ = load_splits(recipe.data.train or bundled[recipe.kind], kind=recipe.kind)
-        task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight)
+        bundled = {"regression": "Covid3Month"}
+        name = recipe.data.train or bundled.get(recipe.kind, "JapaneseVowels")
+        training, _ = load_splits(name, kind=recipe.kind)
+        task = task_of(recipe)
         task.split(training, recipe.training.validation, recipe.seed)
         config = task.model_config(recipe.model)
         assert config.input_size == training.series[0].shape[0]
-        assert config.num_labels == (9 if recipe.kind == "classification" else 1)
+        if recipe.kind != "pretraining":
+            assert config.num_labels == (9 if recipe.kind == "classification" else 1)
         for option, value in recipe.model.items():
             assert getattr(config, option) == value, option
 

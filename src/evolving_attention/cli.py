@@ -76,6 +76,10 @@ def _parser(recipe: Path | None = None) -> _Parser:
     return parser
 
 
+def _option(parser: ArgumentParser, name: str) -> Any:
+    return next(action for action in parser._actions if name in action.option_strings)
+
+
 def _train_parser(recipe: Path | None) -> _Parser:
     return _recipe_parser(
         "Train a recipe into a run folder. Any of its values can be overridden.", recipe
@@ -98,6 +102,7 @@ def _recipe_parser(description: str, recipe: Path | None) -> _Parser:
     )
     parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
     parser.add_class_arguments(Recipe)
+    _option(parser, "--task").metavar = "TASK"  # its choices make the usage text too wide
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a run in the output folder"
     )
@@ -236,6 +241,8 @@ def _embed(options: Namespace) -> None:
     output = Path(options.output or Path(options.run) / "vectors.npz")
     if output.suffix != ".npz":
         raise InputError(f"vectors are written as .npz, which {str(output)!r} does not end in.")
+    if options.picture:
+        _check_picture(Path(options.picture))
     vectors, labels = Run.load(options.run).embed(options.input)
     arrays = {"vectors": vectors}
     if labels is not None:  # as text or numbers: an array of objects would be a pickle
@@ -245,16 +252,17 @@ def _embed(options: Namespace) -> None:
     if options.picture:
         title = f"{options.input or 'test part'}, embedded by {options.run}"
         figure = draw_embedding(vectors, labels, projection=options.projection, title=title)
-        _save_figure(figure, Path(options.picture))
+        figure.savefig(options.picture, dpi=120)
         print(f"picture: {options.picture}")
 
 
-def _save_figure(figure: Any, output: Path) -> None:
-    if output.suffix[1:] not in (formats := figure.canvas.get_supported_filetypes()):
+def _check_picture(output: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    if output.suffix[1:] not in (formats := FigureCanvasAgg.get_supported_filetypes()):
         raise InputError(
             f"{str(output)!r} is no picture; its name must end in {', '.join(formats)}."
         )
-    figure.savefig(output, dpi=120)
 
 
 def _inspect(options: Namespace) -> None:
@@ -265,7 +273,8 @@ def _inspect(options: Namespace) -> None:
     chain = chain_of_maps(run, options.sample, options.input)
     output = Path(options.output or run.folder / f"{options.show}-{options.sample}.png")
     figure = draw_chain(chain, show=options.show, heads=options.heads)
-    _save_figure(figure, output)
+    _check_picture(output)
+    figure.savefig(output, dpi=120)
     print(f"{chain.title}: {output}")
 
 

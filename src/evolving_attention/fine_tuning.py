@@ -17,7 +17,11 @@ __all__ = ["FineTunedEnsemble"]
 
 
 class FineTunedEnsemble(NetworkEnsemble):
-    """An ensemble whose networks may start from a pretrained encoder, or pretrain themselves."""
+    """An ensemble whose networks may start from a pretrained encoder, or pretrain themselves.
+
+    A clone keeps the encoder fitted. Of an encoder in the grid of a search scikit-learn makes a
+    copy that is not; give the search the folder of a saved one.
+    """
 
     def _task_to_train(self) -> FineTuningTask:
         own = self._settings(("pretraining_epochs", "freeze"))
@@ -40,7 +44,7 @@ class FineTunedEnsemble(NetworkEnsemble):
         if not isinstance(self.pretrained, str | Path):
             raise InputError(
                 "pretrained must be a fitted EADCTransformerEncoder, the folder of a run or of a "
-                f"saved encoder, or None, got {self.pretrained!r}."
+                f"saved encoder, or None, got a value of type {type(self.pretrained).__name__}."
             )
         folder = Path(self.pretrained)
         is_saved_estimator = (folder / "estimator.json").is_file()
