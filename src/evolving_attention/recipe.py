@@ -228,6 +228,7 @@ class Recipe:
             self,
             task="time_series_pretraining",
             training=replace(self.training, epochs=self.pretraining.epochs or self.training.epochs),
+            augmentation=AugmentationOptions(),  # masks are variation enough
             pretraining=replace(self.pretraining, epochs=0),
             class_weight=None,
             freeze=False,

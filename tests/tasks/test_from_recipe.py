@@ -2,7 +2,12 @@
 
 import pytest
 
-from evolving_attention.recipe import PretrainingOptions, ProcessingOptions, Recipe
+from evolving_attention.recipe import (
+    AugmentationOptions,
+    PretrainingOptions,
+    ProcessingOptions,
+    Recipe,
+)
 from evolving_attention.tasks.from_recipe import task_of, task_to_train
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
@@ -26,6 +31,7 @@ def test_a_supervised_recipe_has_its_task(kind):
         task=f"time_series_{kind}",
         processing=ProcessingOptions(normalization="series"),
         class_weight="balanced",
+        augmentation=AugmentationOptions(jitter=0.1),
     )
     trained, training = task_of(recipe), task_to_train(recipe, progress=True)
     assert (type(trained), type(training)) == (TimeSeriesTask, FineTuningTask)
@@ -34,6 +40,7 @@ def test_a_supervised_recipe_has_its_task(kind):
         assert task.processor.normalization == "series"
         assert task.class_weight == "balanced"
     assert training.progress
+    assert training.augmentation == recipe.augmentation
 
 
 def test_a_pretraining_recipe_has_the_pretraining_task():
@@ -69,6 +76,7 @@ def test_what_a_run_started_from_is_not_needed_to_load_it(folder):
         ({"pretraining": PretrainingOptions(epochs=3)}, ["pretraining.epochs", "training.epochs"]),
         ({"freeze": True}, ["freeze"]),
         ({"class_weight": "balanced"}, ["class_weight"]),
+        ({"augmentation": AugmentationOptions(jitter=0.1)}, ["augmentation"]),
     ],
     ids=str,
 )

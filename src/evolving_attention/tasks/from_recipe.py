@@ -1,7 +1,7 @@
 """From a recipe to its task."""
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import Recipe
+from evolving_attention.recipe import AugmentationOptions, Recipe
 from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
@@ -33,6 +33,7 @@ def task_to_train(recipe: Recipe, *, progress: bool = False) -> TimeSeriesTask:
         recipe.kind,
         recipe.processing,
         recipe.class_weight,
+        recipe.augmentation,
         pretrained=start,
         pretraining=recipe.pretraining,
         training=recipe.training,
@@ -49,8 +50,10 @@ def _check(recipe: Recipe) -> None:
             "pretraining.epochs is for classifiers and regressors that are pretrained first; a "
             "recipe that only pretrains has training.epochs."
         )
-    for name in ("freeze", "class_weight"):
-        if getattr(recipe, name):
+    given = {"freeze": recipe.freeze, "class_weight": recipe.class_weight}
+    given["augmentation"] = recipe.augmentation != AugmentationOptions()
+    for name, is_given in given.items():
+        if is_given:
             raise InputError(
-                f"{name} is for classifiers and regressors; pretraining has no labels."
+                f"{name} is for classifiers and regressors; pretraining has no use for it."
             )

@@ -7,7 +7,12 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import PretrainingOptions, ProcessingOptions, TrainingOptions
+from evolving_attention.recipe import (
+    AugmentationOptions,
+    PretrainingOptions,
+    ProcessingOptions,
+    TrainingOptions,
+)
 from evolving_attention.tasks.masking import check_masking
 from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series import TimeSeriesTask
@@ -26,7 +31,7 @@ class FineTuningTask(TimeSeriesTask):
 
     Parameters
     ----------
-    kind, processing, class_weight
+    kind, processing, class_weight, augmentation
         See :class:`~evolving_attention.tasks.time_series.TimeSeriesTask`.
     pretrained : PretrainedEncoder, optional
         What networks start from. Default: chance.
@@ -45,6 +50,7 @@ class FineTuningTask(TimeSeriesTask):
         kind: str,
         processing: ProcessingOptions | None = None,
         class_weight: str | dict[Any, float] | None = None,
+        augmentation: AugmentationOptions | None = None,
         *,
         pretrained: PretrainedEncoder | None = None,
         pretraining: PretrainingOptions | None = None,
@@ -52,7 +58,7 @@ class FineTuningTask(TimeSeriesTask):
         freeze: bool = False,
         progress: bool = False,
     ) -> None:
-        super().__init__(kind, processing, class_weight, pretrained=pretrained)
+        super().__init__(kind, processing, class_weight, augmentation, pretrained=pretrained)
         self.pretraining = pretraining or PretrainingOptions()
         self.training = training or TrainingOptions()
         self.freeze = freeze
