@@ -5,9 +5,9 @@
 Repeated stratified cross-validation on the TRAIN part alone; TEST is not scored. In each fold a
 network is pretrained once, on all series that train, without their labels. Then, with the labels
 of a share of them, the same for all ways: ``none`` starts from chance, ``pretrained`` from that
-network, ``frozen`` trains only a head on it. A fold's seed is the same for all ways, and so are
-head, order of the data and dropout. The table shows mean and standard deviation over folds, and the
-same of the difference from ``none``, fold by fold.
+network, ``vectors`` is a logistic regression on its vectors. A fold's seed is the same for all
+ways, and so are head, order of the data and dropout. The table shows mean and standard deviation
+over folds, and the same of the difference from ``none``, fold by fold.
 
 The normalisation is a part of what is pretrained: it comes from all series that train, that of
 ``none`` from the labelled ones.
@@ -19,9 +19,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from evolving_attention.recipe import TrainingOptions
+from evolving_attention.tasks.embedding import embed_series
 from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series_data import LabelledSeries, load_splits
 from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
@@ -42,19 +47,39 @@ def labelled(targets: np.ndarray, share: float, seed: int) -> np.ndarray:
     return np.concatenate([own[: max(1, round(share * len(own)))] for own in of_class])
 
 
-def pretrain(data: LabelledSeries, model: dict[str, Any], epochs: int, seed: int) -> Any:
+def pretrain(
+    data: LabelledSeries, model: dict[str, Any], epochs: int, seed: int
+) -> PretrainedEncoder:
     task = TimeSeriesPretrainingTask()
     network = train_network(task, data, model, TrainingOptions(epochs=epochs), seed=seed)
     return PretrainedEncoder(network.model, task.processor)
 
 
-def measure(
-    train: LabelledSeries, rest: LabelledSeries, model: dict[str, Any], epochs: int, **start: Any
+def fine_tuned(
+    train: LabelledSeries,
+    rest: LabelledSeries,
+    model: dict[str, Any],
+    epochs: int,
+    seed: int,
+    encoder: PretrainedEncoder | None,
 ) -> dict[str, float]:
-    seed = start.pop("seed")
-    task = FineTuningTask("classification", **start)
+    task = FineTuningTask("classification", pretrained=encoder)
     network = train_network(task, train, model, TrainingOptions(epochs=epochs), seed=seed)
     return task.evaluate(network.model, rest)
+
+
+def of_vectors(
+    train: LabelledSeries, rest: LabelledSeries, encoder: PretrainedEncoder
+) -> dict[str, float]:
+    fit, ask = (
+        embed_series(encoder.model, encoder.processor, part.series) for part in (train, rest)
+    )
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe.fit(fit, train.targets)
+    return {
+        "accuracy": probe.score(ask, rest.targets),
+        "log_loss": log_loss(rest.targets, probe.predict_proba(ask), labels=probe.classes_),
+    }
 
 
 def experiment(data: LabelledSeries, options: Namespace) -> Iterator[dict[str, Any]]:
@@ -65,15 +90,14 @@ def experiment(data: LabelledSeries, options: Namespace) -> Iterator[dict[str, A
     for fold, (indices, held_out) in enumerate(folds.split(data.targets, data.targets)):
         train, rest = take(data, indices), take(data, held_out)
         encoder = pretrain(train, model, options.pretraining_epochs, seed=fold)
-        ways = {
-            "none": {},
-            "pretrained": {"pretrained": encoder},
-            "frozen": {"pretrained": encoder, "freeze": True},
-        }
         for share in options.labels:
             few = take(train, labelled(train.targets, share, seed=fold))
-            for way, start in ways.items():
-                figures = measure(few, rest, model, options.epochs, seed=fold, **start)
+            ways = {
+                way: fine_tuned(few, rest, model, options.epochs, fold, start)
+                for way, start in (("none", None), ("pretrained", encoder))
+            }
+            ways["vectors"] = of_vectors(few, rest, encoder)
+            for way, figures in ways.items():
                 row = {"labels": share, "cases": len(few.series), "fold": fold, "way": way}
                 yield row | {name: figures[name] for name in METRICS}
 

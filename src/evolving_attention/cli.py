@@ -243,15 +243,21 @@ def _embed(options: Namespace) -> None:
         raise InputError(f"vectors are written as .npz, which {str(output)!r} does not end in.")
     if options.picture:
         _check_picture(Path(options.picture))
-    vectors, labels = Run.load(options.run).embed(options.input)
+    run = Run.load(options.run)
+    vectors, labels = run.embed(options.input)
     arrays = {"vectors": vectors}
     if labels is not None:  # as text or numbers: an array of objects would be a pickle
         arrays["labels"] = np.array(labels.tolist())
     np.savez_compressed(output, **arrays)  # type: ignore[arg-type]
     print(f"{len(vectors)} vectors of {vectors.shape[1]} numbers: {output}")
     if options.picture:
-        title = f"{options.input or 'test part'}, embedded by {options.run}"
-        figure = draw_embedding(vectors, labels, projection=options.projection, title=title)
+        figure = draw_embedding(
+            vectors,
+            labels,
+            by_value=True if run.recipe.kind == "regression" else None,
+            projection=options.projection,
+            title=f"{Path(options.input or 'test part').name}, embedded by {run.folder.name}",
+        )
         figure.savefig(options.picture, dpi=120)
         print(f"picture: {options.picture}")
 

@@ -93,7 +93,7 @@ def test_names_are_shown_as_they_are():
 
 def test_so_many_classes_have_colours_and_no_legend():
     vectors, _ = clusters(60)
-    axes = draw_embedding(vectors, np.arange(60) // 2).axes[0]
+    axes = draw_embedding(vectors, np.char.add("class ", (np.arange(60) // 2).astype(str))).axes[0]
     assert axes.get_legend() is None
     assert len({tuple(part.get_facecolor()[0]) for part in axes.collections}) == 30
 
@@ -105,6 +105,16 @@ def test_values_have_a_scale_of_colours(shape):
     assert len(figure.axes) == 2, "the picture and its scale"
     (cloud,) = figure.axes[0].collections
     assert_allclose(cloud.get_array(), values.reshape(30, -1)[:, 0])
+
+
+def test_so_many_whole_numbers_are_values():
+    assert len(draw_embedding(clusters()[0], np.arange(30)).axes) == 2
+
+
+def test_who_knows_better_says_which_they_are():
+    vectors, labels = clusters()
+    assert len(draw_embedding(vectors, labels, by_value=True).axes) == 2
+    assert len(draw_embedding(vectors, labels + 0.5, by_value=False).axes) == 1
 
 
 def test_without_labels_all_points_are_drawn_alike():

@@ -147,6 +147,13 @@ def test_what_is_not_hidden_reaches_neither_loss_nor_gradient():
     assert prediction.grad.isfinite().all()
 
 
+def test_errors_of_half_precision_are_summed_in_that_of_the_target():
+    prediction = torch.full((20000,), 0.1, dtype=torch.bfloat16)
+    loss = masked_mean_squared_error(prediction, torch.zeros(20000), torch.ones(20000).bool())
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(prediction[0].item() ** 2, rel=1e-4)
+
+
 def test_it_returns_maps_attentions_and_hidden_states_as_its_siblings_do():
     model = new()
     values, mask = padded(series_of())

@@ -191,6 +191,10 @@ def test_training_leaves_the_global_generator_as_it_was():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_mixed_precision_trains():
+    assert is_finite(pretrain(epochs=2, precision="bfloat16"))
+
+
 def test_refit_trains_on_everything():
     network = pretrain(epochs=3, refit=True)
     assert len(network.history) == 3 + network.epoch

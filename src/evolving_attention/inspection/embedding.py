@@ -64,6 +64,7 @@ def draw_embedding(
     vectors: NDArray,
     labels: NDArray | None = None,
     *,
+    by_value: bool | None = None,
     projection: str = "pca",
     title: str = "",
     seed: int = 0,
@@ -75,7 +76,10 @@ def draw_embedding(
     vectors : array of shape (cases, D)
         Such as :func:`~evolving_attention.tasks.embedding.embed_series` makes.
     labels : array of shape (cases,) or (cases, 1), optional
-        Classes have a colour each, numbers with a fraction a scale of colours. Default: one colour.
+        Default: one colour for all.
+    by_value : bool, optional
+        Whether labels are values on a scale of colours, rather than classes of a colour each.
+        Default: where they are numbers, and some have a fraction or more than 20 differ.
     projection, seed
         See :func:`project`.
     title : str
@@ -95,7 +99,7 @@ def draw_embedding(
         values = values[:, 0]  # of several targets the first colours
     if values is None:
         axes.scatter(points[:, 0], points[:, 1], s=18, alpha=0.8)
-    elif type_of_target(values) == "continuous":
+    elif _are_values(values) if by_value is None else by_value:
         drawn = axes.scatter(points[:, 0], points[:, 1], c=values, s=18, cmap="viridis")
         figure.colorbar(drawn, label="target")
     else:
@@ -104,6 +108,12 @@ def draw_embedding(
     axes.tick_params(labelsize=8)
     axes.set_title(title, fontsize=11, parse_math=False)
     return figure
+
+
+def _are_values(labels: NDArray) -> bool:
+    if labels.dtype.kind not in "iuf":
+        return False
+    return type_of_target(labels) == "continuous" or len(np.unique(labels)) > _MOST_NAMED_CLASSES
 
 
 def _draw_classes(axes: Axes, points: NDArray, labels: NDArray) -> None:

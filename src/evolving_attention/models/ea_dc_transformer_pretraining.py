@@ -118,9 +118,10 @@ class EADCTransformerForPretraining(EADCTransformerPreTrainedModel):
 def masked_mean_squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Return the mean squared error where the mask is True, 0 where it never is.
 
-    What stands elsewhere, NaN even, reaches neither the loss nor a gradient.
+    What stands elsewhere, NaN even, reaches neither the loss nor a gradient. A prediction of half
+    precision is compared, and errors are summed, in the precision of the target.
     """
-    error = prediction - target.to(prediction.dtype).masked_fill(~mask, 0.0)
+    error = prediction - target.masked_fill(~mask, 0.0)
     return error.masked_fill(~mask, 0.0).square().sum() / mask.sum().clamp(min=1)
 
 
