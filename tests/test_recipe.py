@@ -7,13 +7,15 @@ import yaml
 
 from evolving_attention import Recipe, read_recipe, train
 from evolving_attention.recipe import (
+    AugmentationOptions,
     DataOptions,
+    PretrainingOptions,
     ProcessingOptions,
     TrainingOptions,
     bundled_recipes,
     recipe_path,
 )
-from evolving_attention.tasks.from_recipe import task_of
+from evolving_attention.tasks.from_recipe import task_of, task_to_train
 from evolving_attention.tasks.time_series import check_model_options
 from evolving_attention.tasks.time_series_data import load_splits
 from evolving_attention.training import check_options
@@ -253,3 +255,28 @@ class TestMistakes:
         with one_sentence(word):
             train(replace(recipe, data=DataOptions(str(data))))
         assert not (tmp_path / "run").exists()
+
+
+class TestAsPretraining:
+    def test_it_keeps_what_makes_the_network_and_leaves_what_is_for_labels(self):
+        supervised = Recipe(
+            model={"alpha": 0.25},
+            training=TrainingOptions(epochs=9, batch_size=3),
+            pretraining=PretrainingOptions(epochs=4, masked_share=0.3),
+            augmentation=AugmentationOptions(jitter=0.1),
+            class_weight="balanced",
+            freeze=True,
+            seed=5,
+        )
+        alone = supervised.as_pretraining()
+        assert (alone.kind, alone.model, alone.seed) == ("pretraining", supervised.model, 5)
+        assert alone.training == TrainingOptions(epochs=4, batch_size=3)
+        assert alone.pretraining == PretrainingOptions(masked_share=0.3)
+        task_to_train(alone)
+
+    def test_without_epochs_of_pretraining_it_has_those_of_training(self):
+        assert Recipe(training=TrainingOptions(epochs=9)).as_pretraining().training.epochs == 9
+
+    def test_a_recipe_of_pretraining_is_its_own(self):
+        recipe = Recipe(task="time_series_pretraining")
+        assert recipe.as_pretraining() is recipe

@@ -322,3 +322,25 @@ def test_the_shared_regression_sets_load(path, train_cases, test_cases, shape):
         assert (len(part.series), part.targets.shape) == (cases, (cases,))
         assert set(shapes(part)) == {shape}
         assert np.isfinite(part.targets).all()
+
+
+# Data to pretrain on
+
+
+@pytest.mark.parametrize("name", ["JapaneseVowels", "Covid3Month"])
+def test_a_named_data_set_of_either_kind_can_be_pretrained_on(name):
+    train, test = load_splits(name, kind="pretraining")
+    assert train.series
+    assert test.series
+
+
+def test_labels_that_no_task_takes_do_not_matter_for_pretraining(tmp_path):
+    path = npz(tmp_path / "made.npz", X=X, y=np.array([np.nan, np.inf]))
+    assert len(load_splits(str(path), kind="pretraining")[0].series) == 2
+    with one_sentence("made.npz"):
+        load_splits(str(path), kind="classification")
+
+
+def test_an_unknown_name_is_of_neither_kind():
+    with one_sentence("'NoSuchDataSet'", "classification or regression"):
+        load_splits("NoSuchDataSet", kind="pretraining")
