@@ -120,7 +120,7 @@ def test_evaluation_predicts_the_same_from_call_to_call(pooling):
 
 def test_every_dropout_has_the_share_configured_and_is_active_in_training():
     model = small_model(hidden_dropout=0.3, attention_dropout=0.4, branch_dropout=0.2).train()
-    batch = padded(series_of())
+    batch = padded(8 * series_of())  # so many that no two draws over whole series agree
     hidden = [each for each in model.modules() if isinstance(each, nn.Dropout)]
     attention = [each for each in model.modules() if isinstance(each, EvolvingAttention)]
     assert [each.p for each in hidden] == [0.3] * (2 + 2 * 2)  # stem, head, two a block
