@@ -30,6 +30,7 @@ __all__ = [
     "check_targets",
     "load_file",
     "load_splits",
+    "training_file",
 ]
 
 Collection = list[NDArray[np.floating]]
@@ -209,10 +210,8 @@ def load_splits(
     Parameters are those of :class:`~evolving_attention.recipe.DataOptions`; ``kind`` is
     ``"classification"`` or ``"regression"``.
     """
-    path = Path(train).expanduser()
-    if path.is_dir():
-        path = _train_file(path)
-    if path.is_file() or path.suffix in _READERS:
+    path = training_file(train)
+    if path is not None:
         training = load_file(path, layout, "train")
         test_path = Path(test).expanduser() if test else _test_file(path)
         testing = load_file(test_path, layout, "test") if test_path else None
@@ -236,6 +235,14 @@ def check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
             check_labels(part.targets)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def training_file(source: str) -> Path | None:
+    """Return the file that ``data.train`` means; None for the name of an archive's data set."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path = _train_file(path)
+    return path if path.is_file() or path.suffix in _READERS else None
 
 
 def _train_file(folder: Path) -> Path:

@@ -1,0 +1,123 @@
+"""The entry: run a comparison into a folder and report what came out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from evolving_attention.comparison.execution import run_all
+from evolving_attention.comparison.plan import plan_runs
+from evolving_attention.comparison.report import write_report
+from evolving_attention.comparison.results import (
+    check_same,
+    read_json,
+    write_json,
+    write_text,
+)
+from evolving_attention.comparison.variants import parse_variants
+from evolving_attention.errors import InputError
+from evolving_attention.recipe import Recipe
+from evolving_attention.tasks.time_series import model_options
+
+__all__ = ["compare", "report"]
+
+
+def compare(
+    recipe: Recipe,
+    output: str | Path,
+    *,
+    against: Sequence[str] = ("twin",),
+    data: Sequence[str] = (),
+    seeds: int = 5,
+    name: str = "evolving",
+    keep_weights: bool = False,
+    command: str | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> pd.DataFrame:
+    """Compare a recipe's network with others, paired by data set and seed.
+
+    What a killed comparison finished is not repeated. Several processes may run the same
+    comparison into one folder at once; each run is done by one of them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The network. Its seed is the first of the seeds; its output is not used.
+    output : str or Path
+        Folder of the comparison. Runs go to ``runs/DATA/VARIANT/seed-S``.
+    against : sequence of str
+        Variants and peers; see :func:`~evolving_attention.comparison.variants.parse_variant`.
+    data : sequence of str
+        Data sets, each as ``data.train`` takes it. None: the recipe's own.
+    seeds : int
+        How many seeds, counted from the recipe's.
+    name : str
+        What the recipe's own network is called.
+    keep_weights : bool
+        Whether to keep the networks' weights; recipe and metrics are always kept.
+    command : str, optional
+        What the report names as the command that made it.
+    tell : callable
+        Is given a line a run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each run of the folder that came to its end, as in ``results.csv``.
+
+    Raises
+    ------
+    InputError
+        A setting does not work, or the folder's runs were made with other settings.
+    """
+    output = Path(output)
+    variants = parse_variants(against, name)
+    plan = plan_runs(recipe, variants, data, seeds, output)
+    output.mkdir(parents=True, exist_ok=True)
+    made_by = command or f"compare(recipe, against={list(against)}, seeds={seeds})"
+    with FileLock(output / "locks" / "comparison.lock"):
+        _note_settings(output, recipe, name, made_by)
+    run_all(plan, output / "locks", keep_weights, tell)
+    return report(output)
+
+
+def report(output: str | Path) -> pd.DataFrame:
+    """Write the report of a comparison's finished runs: tables, ``README.md`` and picture.
+
+    Raises
+    ------
+    InputError
+        The folder holds no comparison, or none of its runs is finished.
+    """
+    output = Path(output)
+    settings = read_json(output / "comparison.json")
+    if settings is None:
+        raise InputError(f"{output} is no comparison's folder: comparison.json is missing.")
+    with FileLock(output / "locks" / "comparison.lock"):
+        return write_report(output, settings["name"], settings["commands"])
+
+
+def _note_settings(output: Path, recipe: Recipe, name: str, command: str) -> None:
+    """Write down the comparison's recipe and commands; refuse another recipe."""
+    settings = _settings(recipe) | {"name": name}
+    before = read_json(output / "comparison.json") or {"settings": settings, "commands": []}
+    check_same(before["settings"], settings, str(output))
+    commands = list(dict.fromkeys([*before["commands"], command]))
+    write_json(
+        output / "comparison.json", {"name": name, "commands": commands, "settings": settings}
+    )
+    write_text(output / "recipe.yaml", recipe.to_yaml())
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Return what all runs of a comparison share, by dotted name."""
+    values = asdict(recipe)
+    values["model"] = model_options() | values["model"]
+    return {
+        f"{section}.{option}": value
+        for section in ("processing", "model", "training")
+        for option, value in values[section].items()
+    } | {"class_weight": recipe.class_weight}
