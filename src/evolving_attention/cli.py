@@ -51,10 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options = _parser().parse_args(arguments)
         if options.command is None:
-            _fail(
-                "say what to do: train, compare, evaluate, predict, inspect or recipes; --help "
-                "explains."
-            )
+            _fail(f"say what to do: {', '.join(_COMMANDS)}; --help explains.")
         if name := options[options.command].get("recipe"):
             # once more, now that the recipe's own values are known
             path = recipe_path(name)

@@ -79,7 +79,7 @@ def compare(
     output.mkdir(parents=True, exist_ok=True)
     made_by = command or f"compare(recipe, against={list(against)}, seeds={seeds})"
     with FileLock(output / "locks" / "comparison.lock"):
-        _note_settings(output, recipe, name, made_by)
+        _note_settings(output, recipe, [variant.name for variant in variants], made_by)
     run_all(plan, output / "locks", keep_weights, tell)
     return report(output)
 
@@ -97,18 +97,19 @@ def report(output: str | Path) -> pd.DataFrame:
     if settings is None:
         raise InputError(f"{output} is no comparison's folder: comparison.json is missing.")
     with FileLock(output / "locks" / "comparison.lock"):
-        return write_report(output, settings["name"], settings["commands"])
+        return write_report(output, settings["variants"], settings["commands"])
 
 
-def _note_settings(output: Path, recipe: Recipe, name: str, command: str) -> None:
-    """Write down the comparison's recipe and commands; refuse another recipe."""
-    settings = _settings(recipe) | {"name": name}
-    before = read_json(output / "comparison.json") or {"settings": settings, "commands": []}
+def _note_settings(output: Path, recipe: Recipe, variants: list[str], command: str) -> None:
+    """Write down recipe, variants and commands, beside those before; refuse another recipe."""
+    settings = _settings(recipe) | {"name": variants[0]}
+    before = read_json(output / "comparison.json")
+    if before is None:
+        before = {"variants": [], "commands": [], "settings": settings}
     check_same(before["settings"], settings, str(output))
-    commands = list(dict.fromkeys([*before["commands"], command]))
-    write_json(
-        output / "comparison.json", {"name": name, "commands": commands, "settings": settings}
-    )
+    before["variants"] = list(dict.fromkeys([*before["variants"], *variants]))
+    before["commands"] = list(dict.fromkeys([*before["commands"], command]))
+    write_json(output / "comparison.json", before)
     write_text(output / "recipe.yaml", recipe.to_yaml())
 
 

@@ -95,10 +95,8 @@ def equal_series(train: Collection, test: Collection) -> tuple[NDArray, NDArray,
     if any(np.isnan(series).any() for part in parts for series in part):
         done.append("missing values filled with means")
         parts = [_filled(part) for part in parts]
-    if min(lengths) < steps:
-        done.append(f"padded with zeros to {steps} steps")
-    if max(lengths) > steps:
-        done.append(f"truncated to {steps} steps")
+    if {steps} != set(lengths):
+        done.append(f"series padded with zeros or truncated to {steps} steps")
     padder = Padder(padded_length=steps, error_on_long=False)
     truncator = Truncator(truncated_length=steps)
     arrays = [np.asarray(truncator.transform(padder.transform(part))) for part in parts]

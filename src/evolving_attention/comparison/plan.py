@@ -48,8 +48,10 @@ class PlannedRun:
     def asked(self) -> dict[str, Any]:
         """Return all that determines the result, by dotted name; defaults are written out."""
         values = asdict(self.recipe)
-        if file := training_file(values["data"]["train"]):
-            values["data"]["train"] = str(file.resolve())  # wherever the command was typed
+        del values["data"]["archive"]
+        for part in ("train", "test"):  # wherever files lie, and the command was typed
+            if (source := values["data"][part]) and (file := training_file(source)):
+                values["data"][part] = f"{file.name}, {file.stat().st_size} bytes"
         kept = ("task", "data", "seed")
         if not self.variant.is_peer:
             values["model"] = model_options() | values["model"]

@@ -1,8 +1,9 @@
-"""The report of a comparison: ``results.csv``, ``summary.csv``, ``gains.csv``, ``README.md``, ranks."""
+"""The report of a comparison: tables as CSV, ``README.md``, and the picture of ranks."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 
@@ -13,45 +14,48 @@ from evolving_attention.comparison.tables import gains_table, scores_table, seco
 
 __all__ = ["write_report"]
 
-#: What the report tells of each kind; ``results.csv`` holds every metric.
+#: What the report tells of each kind, the first ranks; ``results.csv`` holds every metric.
 _TOLD = {"classification": ("accuracy", "log_loss"), "regression": ("rmse",)}
 
-_READING = """\
-A cell is the mean over seeds ± their standard deviation. The gain is how much better {name} is than
-the other with the same data, seed and start: in points (hundredths) of accuracy, in per cent of the
-other's RMSE, in units of the log loss; positive where {name} is better. Its mean is over data sets,
-its interval from a bootstrap over {levels}; p is Wilcoxon's signed-rank test over
-data sets, two-sided, not corrected for the number of variants, and only there with 6 data sets or
-more. n is data sets × seeds."""
+_GAINS = """How much better {name} is than the other with the same data, seed and start: in points (hundredths)
+of accuracy, in units of log loss, in per cent of the other's RMSE; positive where {name} is better.
+The gain is the mean over data sets of their means over seeds; its interval is from a bootstrap over
+{levels}; won, drawn and lost count data sets; p is Wilcoxon's signed-rank test over data sets,
+two-sided, not corrected for the number of variants, and left out below 6 data sets; n is data sets
+× seeds."""
 
 
-def write_report(output: Path, name: str, commands: Sequence[str]) -> pd.DataFrame:
+def write_report(output: Path, variants: Sequence[str], commands: Sequence[str]) -> pd.DataFrame:
     """Write tables, report and picture of all finished runs; return the runs.
 
     Parameters
     ----------
     output : Path
         The comparison's folder.
-    name : str
-        What the recipe's own network is called.
+    variants : sequence of str
+        Names, in their order; the recipe's own network is the first.
     commands : sequence of str
         What made the runs.
     """
-    results = read_results(output)
+    results = read_results(output, variants)
     finished = results[results["status"] == "finished"]
-    others = [variant for variant in results["variant"].unique() if variant != name]
+    name, *others = variants
     parts = [f"# {name} against {', '.join(others)}" if others else f"# {name}"]
     parts += ["Made by", "```console\n" + "\n".join(commands) + "\n```"]
     parts.append(_sizes(results, finished))
-    gains = []
-    for kind, runs in finished.groupby("kind"):
-        parts += _section(output, str(kind), runs, name)
-        gains += [summarise_gains(runs, metric, name) for metric in _TOLD[str(kind)]]
+    kinds = {str(kind): runs for kind, runs in finished.groupby("kind")}
+    for kind, runs in kinds.items():
+        picture = output / ("ranks.png" if len(kinds) == 1 else f"ranks_{kind}.png")
+        parts += _section(kind, runs, name, picture)
     parts += _notes(results)
+    gains = [
+        summarise_gains(runs, metric, name)
+        for kind, runs in kinds.items()
+        for metric in _TOLD[kind]
+    ]
     write_text(output / "results.csv", results.to_csv(index=False))
     write_text(output / "summary.csv", summarise(finished).to_csv(index=False))
-    if gains:
-        write_text(output / "gains.csv", pd.concat(gains).to_csv(index=False))
+    write_text(output / "gains.csv", pd.concat([pd.DataFrame(), *gains]).to_csv(index=False))
     write_text(output / "README.md", "\n\n".join(parts) + "\n")
     return results
 
@@ -59,30 +63,34 @@ def write_report(output: Path, name: str, commands: Sequence[str]) -> pd.DataFra
 def _sizes(results: pd.DataFrame, finished: pd.DataFrame) -> str:
     failed = len(results) - len(finished)
     return (
-        f"{len(finished)} runs on {finished['data'].nunique()} data sets with "
-        f"{finished['seed'].nunique()} seeds{f'; {failed} failed' if failed else ''}. The test part "
-        "is read once, at the end of a run. evolving-attention "
-        f"{version('evolving-attention')}, torch {version('torch')}, aeon {version('aeon')}."
+        f"Data sets: {finished['data'].nunique()}. Seeds: {finished['seed'].nunique()}. Runs: "
+        f"{len(finished)} finished, {failed} failed. The test part is read once, at the end of a "
+        f"run. Versions: evolving-attention {version('evolving-attention')}, torch "
+        f"{version('torch')}, aeon {version('aeon')}."
     )
 
 
-def _section(output: Path, kind: str, runs: pd.DataFrame, name: str) -> list[str]:
+def _section(kind: str, runs: pd.DataFrame, name: str, picture: Path) -> list[str]:
     metric = _TOLD[kind][0]
-    levels = "data sets and seeds" if runs["data"].nunique() > 1 else "seeds"
-    parts = [f"## {kind.capitalize()}", _READING.format(name=name, levels=levels)]
+    levels = "data sets and, within them, seeds" if runs["data"].nunique() > 1 else "seeds"
+    scores = scores_by_data(runs, metric)
+    missing = draw_ranks(scores, picture, lower_better=not METRICS[kind][metric])
+    parts = [f"## {kind.capitalize()}"]
     parts += [f"### Gains of {name}", gains_table(runs, _TOLD[kind], name)]
-    picture = output / f"ranks_{kind}.png"
-    missing = draw_ranks(
-        scores_by_data(runs, metric), picture, lower_better=not METRICS[kind][metric]
-    )
-    parts.append(missing or f"![Mean ranks by {metric}]({picture.name})")
+    parts += [fill(_GAINS.format(name=name, levels=levels), 100)]
+    parts += [missing or f"![Mean ranks by {metric}]({picture.name})"]
     for told in _TOLD[kind]:
         parts += [f"### {told.replace('_', ' ').capitalize()}", scores_table(runs, told)]
+    parts += ["Means over seeds ± their standard deviation (n - 1)."]
     return [*parts, "### Cost of a run", seconds_table(runs)]
 
 
 def _notes(results: pd.DataFrame) -> list[str]:
     """Tell what failed, and what was done to the data for peers; alike runs in one line."""
-    told = results[results["message"] != ""].groupby(["data", "variant", "message"], sort=False)
-    lines = [f"- {data}, {variant}: {message}" for (data, variant, message), _ in told]
+    told = results[results["message"] != ""]
+    seeds = told.groupby(["data", "variant", "message"], sort=False)["seed"].unique()
+    lines = [
+        f"- {data}, {variant}, seed {', '.join(map(str, numbers))}: {message}"
+        for (data, variant, message), numbers in seeds.items()
+    ]
     return ["## Notes", "\n".join(lines)] if lines else []

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,15 @@ def check_same(before: dict[str, Any], now: dict[str, Any], what: str) -> None:
             )
 
 
-def read_results(output: Path) -> pd.DataFrame:
+def read_results(output: Path, variants: Sequence[str]) -> pd.DataFrame:
     """Return a table of all runs of a comparison that came to an end, one row each.
+
+    Parameters
+    ----------
+    output : Path
+        The comparison's folder.
+    variants : sequence of str
+        The order of the variants.
 
     Raises
     ------
@@ -77,4 +85,7 @@ def read_results(output: Path) -> pd.DataFrame:
         raise InputError(f"{output} holds no finished run of a comparison.")
     rows = [result["row"] | {"message": result["message"]} for result in results]
     table = pd.DataFrame(rows).reindex(columns=list(_COLUMNS))
-    return table.sort_values(["kind", "data", "seed"], kind="stable", ignore_index=True)
+    order = {name: index for index, name in enumerate(variants)}
+    place = table["variant"].map(lambda name: order.get(name, len(order)))
+    table = table.assign(place=place).sort_values(["kind", "data", "seed", "place"])
+    return table.drop(columns="place").reset_index(drop=True)

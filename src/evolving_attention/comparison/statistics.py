@@ -50,7 +50,8 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
 
 def scores_by_data(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a metric's mean over seeds: a row for each data set, a column for each variant."""
-    return results.pivot_table(index="data", columns="variant", values=metric, sort=False)
+    scores = results.pivot_table(index="data", columns="variant", values=metric, sort=False)
+    return scores.round(12)  # lest the order of a sum decide a tie
 
 
 def mean_ranks(scores: pd.DataFrame, metric: str) -> pd.Series:

@@ -1,6 +1,7 @@
 """Tables of the report, in Markdown."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,24 +55,25 @@ def scores_table(results: pd.DataFrame, metric: str) -> str:
 def gains_table(results: pd.DataFrame, metrics: Sequence[str], name: str) -> str:
     """Return the gains of the recipe's network over each variant, with intervals and tests."""
     summaries = [summarise_gains(results, metric, name) for metric in metrics]
-    rows = []
-    for row in (row for summary in summaries for row in summary.to_dict("records")):
-        interval = f"[{row['low']:+.2f}, {row['high']:+.2f}]" if row["low"] == row["low"] else "–"
-        rows.append(
-            [
-                str(row["against"]),
-                f"{row['metric']} ({unit})"
-                if (unit := GAIN_UNITS.get(row["metric"]))
-                else row["metric"],
-                f"{row['gain']:+.2f}",
-                interval,
-                f"{row['wins']} / {row['draws']} / {row['losses']}",
-                _number(row["p"], ".3f"),
-                f"{row['data_sets']} × {row['pairs'] / row['data_sets']:g}",
-            ]
-        )
-    header = ["against", "metric", "gain", "95 % interval", "won / drawn / lost", "p", "n"]
-    return markdown(header, rows)
+    return markdown(
+        ["against", "metric", "gain", "95 % interval", "won / drawn / lost", "p", "n"],
+        [_gain_cells(row) for summary in summaries for row in summary.to_dict("records")],
+    )
+
+
+def _gain_cells(row: dict[str, Any]) -> list[str]:
+    unit = GAIN_UNITS.get(row["metric"])
+    form = "+.2f" if unit else "+.4f"
+    low, high = _number(row["low"], form), _number(row["high"], form)
+    return [
+        row["against"],
+        row["metric"].replace("_", " ") + (f" ({unit})" if unit else ""),
+        _number(row["gain"], form),
+        "–" if low == "–" else f"[{low}, {high}]",
+        f"{row['wins']} / {row['draws']} / {row['losses']}",
+        _number(row["p"], ".3f"),
+        f"{row['data_sets']} × {row['pairs'] / row['data_sets']:.3g}",
+    ]
 
 
 def seconds_table(results: pd.DataFrame) -> str:
