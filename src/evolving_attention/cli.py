@@ -202,7 +202,7 @@ def _compare(options: Namespace) -> None:
     recipe, path = make_recipe(options), recipe_path(options.recipe)
     if recipe.output == read_recipe(path).output:  # a single run's, so none was given
         recipe = replace(recipe, output=f"comparisons/{path.stem}")
-    compare(
+    results = compare(
         recipe,
         recipe.output,
         against=_listed(options.against),
@@ -213,6 +213,8 @@ def _compare(options: Namespace) -> None:
         command=_as_typed(options.words),
         tell=partial(print, flush=True),
     )
+    if not (results["status"] == "finished").any():
+        raise InputError(f"no run came to its end; the first {results['message'].iloc[0]}.")
     print(f"report: {Path(recipe.output) / 'README.md'}")
 
 

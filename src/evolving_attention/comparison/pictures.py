@@ -44,8 +44,13 @@ def draw_ranks(scores: pd.DataFrame, path: Path, *, lower_better: bool) -> str |
         return f"No picture of the ranks: all scores are alike; {found}."
     with warnings.catch_warnings(action="ignore"):  # of two variants that are alike throughout
         figure, _ = plot_critical_difference(
-            complete.to_numpy(), list(complete.columns), lower_better=lower_better, alpha=0.05
+            complete.to_numpy(),
+            list(complete.columns),
+            lower_better=lower_better,
+            alpha=0.05,
+            width=8,
+            textspace=2.5,
         )
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    figure.savefig(path, dpi=120)
     plt.close(figure)
     return None

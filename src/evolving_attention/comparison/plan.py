@@ -7,7 +7,7 @@ from typing import Any
 
 from aeon.datasets.tser_datasets import tser_soton
 
-from evolving_attention.comparison.variants import Variant
+from evolving_attention.comparison.variants import Variant, is_name
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe, check_literals
 from evolving_attention.tasks.time_series import check_model_options, model_options
@@ -52,10 +52,10 @@ class PlannedRun:
         for part in ("train", "test"):  # wherever files lie, and the command was typed
             if (source := values["data"][part]) and (file := training_file(source)):
                 values["data"][part] = f"{file.name}, {file.stat().st_size} bytes"
-        kept = ("task", "data", "seed")
+        kept = ["task", "data", "seed"]
         if not self.variant.is_peer:
             values["model"] = model_options() | values["model"]
-            kept = (*kept, "processing", "model", "training", "class_weight")
+            kept += ["processing", "model", "training", "class_weight"]
         flat: dict[str, Any] = {}
         for name in kept:
             value = values[name]
@@ -113,6 +113,8 @@ def _data_sets(recipe: Recipe, sources: Sequence[str]) -> dict[str, Any]:
         file = training_file(source)
         if file and not file.is_file():
             raise InputError(f"there is no file {file}.")
+        if not file and not is_name(source):
+            raise InputError(f"{source!r} is neither a file or folder nor the name of a data set.")
         name = file.stem.removesuffix("_TRAIN") if file else source
         if name in data_sets:
             raise InputError(f"two data sets are called {name!r}; rename a file.")

@@ -17,8 +17,8 @@ __all__ = ["write_report"]
 #: What the report tells of each kind, the first ranks; ``results.csv`` holds every metric.
 _TOLD = {"classification": ("accuracy", "log_loss"), "regression": ("rmse",)}
 
-_GAINS = """How much better {name} is than the other with the same data, seed and start: in points (hundredths)
-of accuracy, in units of log loss, in per cent of the other's RMSE; positive where {name} is better.
+_GAINS = """How much better {name} is than the other with the same data, seed and start: in points
+(hundredths) of accuracy, in units of log loss, in per cent of the other's RMSE; positive where {name} is better.
 The gain is the mean over data sets of their means over seeds; its interval is from a bootstrap over
 {levels}; won, drawn and lost count data sets; p is Wilcoxon's signed-rank test over data sets,
 two-sided, not corrected for the number of variants, and left out below 6 data sets; n is data sets
@@ -43,19 +43,16 @@ def write_report(output: Path, variants: Sequence[str], commands: Sequence[str])
     parts = [f"# {name} against {', '.join(others)}" if others else f"# {name}"]
     parts += ["Made by", "```console\n" + "\n".join(commands) + "\n```"]
     parts.append(_sizes(results, finished))
+    gains = [pd.DataFrame()]
     kinds = {str(kind): runs for kind, runs in finished.groupby("kind")}
     for kind, runs in kinds.items():
         picture = output / ("ranks.png" if len(kinds) == 1 else f"ranks_{kind}.png")
         parts += _section(kind, runs, name, picture)
+        gains += [summarise_gains(runs, metric, name) for metric in _TOLD[kind]]
     parts += _notes(results)
-    gains = [
-        summarise_gains(runs, metric, name)
-        for kind, runs in kinds.items()
-        for metric in _TOLD[kind]
-    ]
     write_text(output / "results.csv", results.to_csv(index=False))
     write_text(output / "summary.csv", summarise(finished).to_csv(index=False))
-    write_text(output / "gains.csv", pd.concat([pd.DataFrame(), *gains]).to_csv(index=False))
+    write_text(output / "gains.csv", pd.concat(gains).to_csv(index=False))
     write_text(output / "README.md", "\n\n".join(parts) + "\n")
     return results
 

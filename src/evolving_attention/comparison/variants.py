@@ -1,7 +1,7 @@
 """What a recipe's network is compared with: named variants, variants written out, and peers."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -11,12 +11,12 @@ import yaml
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe, recipe_of
 
-__all__ = ["PEERS", "VARIANTS", "Variant", "parse_variant", "parse_variants"]
+__all__ = ["PEERS", "VARIANTS", "Variant", "is_name", "parse_variant", "parse_variants"]
 
 _PLAIN_MIX = {"model.learned_mixing": False, "model.map_initialization": "random"}
 
 #: Named variants, as what they change in a recipe.
-VARIANTS = MappingProxyType(
+VARIANTS: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
         "twin": {"model.alpha": 0.0, "model.beta": 0.0, **_PLAIN_MIX},
         "residual_only": {"model.beta": 0.0, **_PLAIN_MIX},
@@ -78,10 +78,15 @@ class Variant:
             raise InputError(f"variant {self.name!r} does not work: {error}") from error
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a text can be the name of a variant or data set, and of a folder."""
+    return _NAME.fullmatch(text) is not None
+
+
 def parse_variants(texts: Sequence[str], name: str) -> list[Variant]:
     """Read variants; the recipe's own network comes first, called ``name``."""
     variants = [Variant(name), *map(parse_variant, texts)]
-    if name in PEERS or not _NAME.fullmatch(name):
+    if name in PEERS or not is_name(name):
         raise InputError(f"the recipe's network cannot be called {name!r}; choose another name.")
     names = [variant.name for variant in variants]
     if repeated := {name for name in names if names.count(name) > 1}:
@@ -103,7 +108,7 @@ def parse_variant(text: str) -> Variant:
     name, colon, written = (part.strip() for part in text.partition(":"))
     if not colon:
         return Variant(name, {} if name in PEERS else _named(name))
-    if not _NAME.fullmatch(name) or name in VARIANTS or name in PEERS:
+    if not is_name(name) or name in VARIANTS or name in PEERS:
         raise InputError(
             f"a variant of your own cannot be called {name!r}; take letters, digits, '_' and '-', "
             "and none of the names there are."
