@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from evolving_attention.comparison.execution import run_all
+from evolving_attention.comparison.execution import run_all, unfinished
 from evolving_attention.comparison.plan import plan_runs
 from evolving_attention.comparison.report import write_report
 from evolving_attention.comparison.results import (
@@ -76,7 +76,7 @@ def compare(
     output = Path(output)
     variants = parse_variants(against, name)
     plan = plan_runs(recipe, variants, data, seeds, output)
-    output.mkdir(parents=True, exist_ok=True)
+    unfinished(plan)  # other settings are refused before anything is written
     made_by = command or f"compare(recipe, against={list(against)}, seeds={seeds})"
     with FileLock(output / "locks" / "comparison.lock"):
         _note_settings(output, recipe, [variant.name for variant in variants], made_by)

@@ -15,7 +15,7 @@ from evolving_attention.comparison.results import METRICS, check_same, read_json
 from evolving_attention.errors import InputError, reason
 from evolving_attention.runs import train
 
-__all__ = ["run_all"]
+__all__ = ["run_all", "unfinished"]
 
 
 def run_all(
@@ -34,13 +34,8 @@ def run_all(
         Whether to keep the networks' weights.
     tell : callable
         Is given a line a run.
-
-    Raises
-    ------
-    InputError
-        A finished run was made with other settings; nothing was run.
     """
-    open_runs = [run for run in plan if not _is_finished(run)]
+    open_runs = unfinished(plan)
     if len(open_runs) < len(plan):
         tell(f"{len(plan) - len(open_runs)} of {len(plan)} runs were finished before")
     locks.mkdir(parents=True, exist_ok=True)
@@ -55,6 +50,17 @@ def run_all(
                     tell(f"[{number}/{len(plan)}] {run.title}: {outcome}")
         except Timeout:
             tell(f"[{number}/{len(plan)}] {run.title}: another process is at it")
+
+
+def unfinished(plan: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Return the runs without a result.
+
+    Raises
+    ------
+    InputError
+        A finished run was made with other settings.
+    """
+    return [run for run in plan if not _is_finished(run)]
 
 
 def _is_finished(run: PlannedRun) -> bool:

@@ -106,4 +106,4 @@ def equal_series(train: Collection, test: Collection) -> tuple[NDArray, NDArray,
 def _filled(part: Collection) -> Collection:
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # an empty channel
         filled = SimpleImputer("mean").transform(part)
-    return list(SimpleImputer("constant", fill_value=0.0).transform(filled))
+        return list(SimpleImputer("constant", fill_value=0.0).transform(filled))

@@ -48,9 +48,7 @@ def draw_ranks(scores: pd.DataFrame, path: Path, *, lower_better: bool) -> str |
             list(complete.columns),
             lower_better=lower_better,
             alpha=0.05,
-            width=8,
-            textspace=2.5,
         )
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight", pad_inches=0.2)  # long names stick out
     plt.close(figure)
     return None

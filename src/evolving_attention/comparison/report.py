@@ -9,7 +9,12 @@ import pandas as pd
 
 from evolving_attention.comparison.pictures import draw_ranks
 from evolving_attention.comparison.results import METRICS, read_results, write_text
-from evolving_attention.comparison.statistics import scores_by_data, summarise, summarise_gains
+from evolving_attention.comparison.statistics import (
+    FEWEST_DATA_SETS,
+    scores_by_data,
+    summarise,
+    summarise_gains,
+)
 from evolving_attention.comparison.tables import gains_table, scores_table, seconds_table
 
 __all__ = ["write_report"]
@@ -18,11 +23,11 @@ __all__ = ["write_report"]
 _TOLD = {"classification": ("accuracy", "log_loss"), "regression": ("rmse",)}
 
 _GAINS = """How much better {name} is than the other with the same data, seed and start: in points
-(hundredths) of accuracy, in units of log loss, in per cent of the other's RMSE; positive where {name} is better.
-The gain is the mean over data sets of their means over seeds; its interval is from a bootstrap over
-{levels}; won, drawn and lost count data sets; p is Wilcoxon's signed-rank test over data sets,
-two-sided, not corrected for the number of variants, and left out below 6 data sets; n is data sets
-× seeds."""
+(hundredths) of accuracy, in units of log loss, in per cent of the other's RMSE; positive where
+{name} is better. The gain is the mean over data sets of their means over seeds; its interval is
+from a bootstrap over {levels}; won, drawn and lost count data sets; p is Wilcoxon's signed-rank
+test over data sets, two-sided, not corrected for the number of variants, and left out below
+{fewest} data sets; n is data sets × seeds."""
 
 
 def write_report(output: Path, variants: Sequence[str], commands: Sequence[str]) -> pd.DataFrame:
@@ -74,7 +79,7 @@ def _section(kind: str, runs: pd.DataFrame, name: str, picture: Path) -> list[st
     missing = draw_ranks(scores, picture, lower_better=not METRICS[kind][metric])
     parts = [f"## {kind.capitalize()}"]
     parts += [f"### Gains of {name}", gains_table(runs, _TOLD[kind], name)]
-    parts += [fill(_GAINS.format(name=name, levels=levels), 100)]
+    parts += [fill(_GAINS.format(name=name, levels=levels, fewest=FEWEST_DATA_SETS), 100)]
     parts += [missing or f"![Mean ranks by {metric}]({picture.name})"]
     for told in _TOLD[kind]:
         parts += [f"### {told.replace('_', ' ').capitalize()}", scores_table(runs, told)]

@@ -10,7 +10,15 @@ import pandas as pd
 
 from evolving_attention.errors import InputError, reading
 
-__all__ = ["METRICS", "check_same", "read_json", "read_results", "write_json", "write_text"]
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "check_same",
+    "read_json",
+    "read_results",
+    "write_json",
+    "write_text",
+]
 
 #: Figures of a run, and whether more of it is better; the first of a kind is what ranks.
 METRICS = {
@@ -18,7 +26,7 @@ METRICS = {
     "regression": {"rmse": False, "mae": False, "r2": True},
 }
 
-_COLUMNS = (
+COLUMNS = (
     "data",
     "kind",
     "variant",
@@ -84,7 +92,7 @@ def read_results(output: Path, variants: Sequence[str]) -> pd.DataFrame:
     if not results:
         raise InputError(f"{output} holds no finished run of a comparison.")
     rows = [result["row"] | {"message": result["message"]} for result in results]
-    table = pd.DataFrame(rows).reindex(columns=list(_COLUMNS))
+    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     order = {name: index for index, name in enumerate(variants)}
     place = table["variant"].map(lambda name: order.get(name, len(order)))
     table = table.assign(place=place).sort_values(["kind", "data", "seed", "place"])

@@ -15,6 +15,7 @@ from scipy.stats import rankdata, wilcoxon
 from evolving_attention.comparison.results import METRICS
 
 __all__ = [
+    "FEWEST_DATA_SETS",
     "GAIN_UNITS",
     "bootstrap_interval",
     "mean_ranks",
