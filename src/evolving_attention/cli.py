@@ -46,7 +46,7 @@ def _fail(message: str) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with code 2, and one sentence, for a mistake of the user's."""
     words = arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["compare"]:  # its --data are names, where a recipe's is a section
+    if arguments[:1] in (["compare"], ["tune"]):  # --data is a name: a recipe's is a section
         arguments = [re.sub(r"^--data(?=$|=)", "--data.train", word) for word in arguments]
     try:
         options = _parser().parse_args(arguments)
@@ -71,6 +71,9 @@ def _parser(recipe: Path | None = None) -> _Parser:
     commands.add_subcommand("train", _train_parser(recipe), help="train a recipe")
     commands.add_subcommand(
         "compare", _compare_parser(recipe), help="compare a recipe with its twin, variants, peers"
+    )
+    commands.add_subcommand(
+        "tune", _tune_parser(recipe), help="search a recipe's options on parts of its training data"
     )
     commands.add_subcommand("evaluate", _evaluate_parser(), help="measure a run")
     commands.add_subcommand("predict", _predict_parser(), help="predict a file of series")
@@ -126,6 +129,29 @@ def _compare_parser(recipe: Path | None) -> _Parser:
         type=str | None,
         default=None,
         help="a comparison's folder: report on its finished runs again",
+    )
+    return parser
+
+
+def _tune_parser(recipe: Path | None) -> _Parser:
+    parser = _Parser(
+        description="Search a recipe's options by their score on held-out parts of the training "
+        "data; the test part is never opened. A stopped search goes on where it was.",
+        default_config_files=[] if recipe is None else [escape(str(recipe))],
+    )
+    parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
+    parser.add_class_arguments(Recipe)
+    parser.add_argument(
+        "--trials", type=int, default=30, help="how many in all, those done before included"
+    )
+    parser.add_argument(
+        "--folds", type=int, default=1, help="cross-validation; 1: a single held-out part"
+    )
+    parser.add_argument(
+        "--space", type=str | None, default=None, help="YAML: the options and their ranges"
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="with folds: stop trials below the median early"
     )
     return parser
 
@@ -190,6 +216,32 @@ def _train(options: Namespace) -> None:
     print(f"run folder: {run.folder}")
 
 
+def _tune(options: Namespace) -> None:
+    from evolving_attention.tuning import DEFAULT_SPACE, tune
+    from evolving_attention.tuning.space import read_space
+
+    recipe = _with_output(options, "tuning")
+    tune(
+        recipe,
+        recipe.output,
+        trials=options.trials,
+        folds=options.folds,
+        space=read_space(options.space) if options.space else DEFAULT_SPACE,
+        prune=options.prune,
+        command=_as_typed(options.words),
+        tell=partial(print, flush=True),
+    )
+    print(f"best recipe: {Path(recipe.output) / 'best.yaml'}")
+
+
+def _with_output(options: Namespace, folder: str) -> Recipe:
+    """Return the recipe; where no output was given, its own is a run's, and another is taken."""
+    recipe, path = make_recipe(options), recipe_path(options.recipe)
+    if recipe.output == read_recipe(path).output:
+        return replace(recipe, output=f"{folder}/{path.stem}")
+    return recipe
+
+
 def _compare(options: Namespace) -> None:
     from evolving_attention.comparison import compare, report
 
@@ -199,9 +251,7 @@ def _compare(options: Namespace) -> None:
         return
     if options.recipe is None:
         raise InputError("say which recipe to compare; 'recipes' lists those there are.")
-    recipe, path = make_recipe(options), recipe_path(options.recipe)
-    if recipe.output == read_recipe(path).output:  # a single run's, so none was given
-        recipe = replace(recipe, output=f"comparisons/{path.stem}")
+    recipe = _with_output(options, "comparisons")
     results = compare(
         recipe,
         recipe.output,
@@ -278,6 +328,7 @@ def _recipes(_: Namespace) -> None:
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "train": _train,
     "compare": _compare,
+    "tune": _tune,
     "evaluate": _evaluate,
     "predict": _predict,
     "inspect": _inspect,

@@ -19,6 +19,7 @@ __all__ = [
     "Recipe",
     "TrainingOptions",
     "bundled_recipes",
+    "change_recipe",
     "check_literals",
     "make_recipe",
     "read_recipe",
@@ -261,6 +262,15 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
         return make_recipe(parser.parse_object(values))
     except Exception as error:  # jsonargparse raises its own and argparse's errors
         raise InputError(f"{reason(error)}.") from error
+
+
+def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """Return a recipe with other values, given by dotted names such as ``model.alpha``."""
+    values = asdict(recipe)
+    for name, value in changes.items():
+        section, _, option = name.partition(".")
+        values[section] = values[section] | {option: value} if option else value
+    return recipe_of(values)
 
 
 def make_recipe(values: Namespace) -> Recipe:

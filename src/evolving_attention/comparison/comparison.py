@@ -1,7 +1,6 @@
 """The entry: run a comparison into a folder and report what came out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,10 @@ from filelock import FileLock
 from evolving_attention.comparison.execution import run_all, unfinished
 from evolving_attention.comparison.plan import plan_runs
 from evolving_attention.comparison.report import write_report
-from evolving_attention.comparison.results import (
-    check_same,
-    read_json,
-    write_json,
-    write_text,
-)
 from evolving_attention.comparison.variants import parse_variants
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe
-from evolving_attention.tasks.time_series import model_options
+from evolving_attention.records import check_same, read_json, settings, write_json, write_text
 
 __all__ = ["compare", "report"]
 
@@ -93,32 +86,27 @@ def report(output: str | Path) -> pd.DataFrame:
         The folder holds no comparison, or none of its runs is finished.
     """
     output = Path(output)
-    settings = read_json(output / "comparison.json")
-    if settings is None:
+    noted = read_json(output / "comparison.json")
+    if noted is None:
         raise InputError(f"{output} is no comparison's folder: comparison.json is missing.")
     with FileLock(output / "locks" / "comparison.lock"):
-        return write_report(output, settings["variants"], settings["commands"])
+        return write_report(output, noted["variants"], noted["commands"])
 
 
 def _note_settings(output: Path, recipe: Recipe, variants: list[str], command: str) -> None:
     """Write down recipe, variants and commands, beside those before; refuse another recipe."""
-    settings = _settings(recipe) | {"name": variants[0]}
+    shared = _shared(recipe) | {"name": variants[0]}
     before = read_json(output / "comparison.json")
     if before is None:
-        before = {"variants": [], "commands": [], "settings": settings}
-    check_same(before["settings"], settings, str(output))
+        before = {"variants": [], "commands": [], "settings": shared}
+    check_same(before["settings"], shared, str(output))
     before["variants"] = list(dict.fromkeys([*before["variants"], *variants]))
     before["commands"] = list(dict.fromkeys([*before["commands"], command]))
     write_json(output / "comparison.json", before)
     write_text(output / "recipe.yaml", recipe.to_yaml())
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """Return what all runs of a comparison share, by dotted name."""
-    values = asdict(recipe)
-    values["model"] = model_options() | values["model"]
-    return {
-        f"{section}.{option}": value
-        for section in ("processing", "model", "training")
-        for option, value in values[section].items()
-    } | {"class_weight": recipe.class_weight}
+def _shared(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that all data sets and seeds of a comparison share."""
+    own = settings(recipe)
+    return {name: own[name] for name in own if not name.startswith(("data.", "task", "seed"))}

@@ -11,8 +11,9 @@ from filelock import FileLock, Timeout
 
 from evolving_attention.comparison.peers import run_peer
 from evolving_attention.comparison.plan import PlannedRun
-from evolving_attention.comparison.results import METRICS, check_same, read_json, write_json
+from evolving_attention.comparison.results import METRICS
 from evolving_attention.errors import InputError, reason
+from evolving_attention.records import check_same, read_json, write_json
 from evolving_attention.runs import train
 
 __all__ = ["run_all", "unfinished"]

@@ -1,7 +1,7 @@
 """What a comparison runs: each variant on each data set with each seed, paired."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from aeon.datasets.tser_datasets import tser_soton
 from evolving_attention.comparison.variants import Variant, is_name
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe, check_literals
-from evolving_attention.tasks.time_series import check_model_options, model_options
+from evolving_attention.records import settings
+from evolving_attention.tasks.augmentation import check_augmentation
+from evolving_attention.tasks.time_series import check_model_options
 from evolving_attention.tasks.time_series_data import training_file
 from evolving_attention.training import check_options
 
@@ -46,25 +48,13 @@ class PlannedRun:
         return f"{self.data} {self.variant.name} seed {self.recipe.seed}"
 
     def asked(self) -> dict[str, Any]:
-        """Return all that determines the result, by dotted name; defaults are written out."""
-        values = asdict(self.recipe)
-        del values["data"]["archive"]
-        for part in ("train", "test"):  # wherever files lie, and the command was typed
-            if (source := values["data"][part]) and (file := training_file(source)):
-                values["data"][part] = f"{file.name}, {file.stat().st_size} bytes"
-        kept = ["task", "data", "seed"]
-        if not self.variant.is_peer:
-            values["model"] = model_options() | values["model"]
-            kept += ["processing", "model", "training", "class_weight"]
-        flat: dict[str, Any] = {}
-        for name in kept:
-            value = values[name]
-            flat |= (
-                {f"{name}.{option}": inner for option, inner in value.items()}
-                if isinstance(value, dict)
-                else {name: value}
-            )
-        return flat
+        """Return all that determines the result, by dotted name."""
+        asked = settings(self.recipe)
+        if self.variant.is_peer:  # of a recipe, a peer takes nothing but data, task and seed
+            return {
+                name: asked[name] for name in asked if name.startswith(("data.", "task", "seed"))
+            }
+        return asked
 
 
 def plan_runs(
@@ -83,6 +73,7 @@ def plan_runs(
     for changed in recipes.values():
         check_literals(changed, "task")
         check_options(changed.training)
+        check_augmentation(changed.augmentation)
         check_model_options(changed.model)
     return [
         PlannedRun(

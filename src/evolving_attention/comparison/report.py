@@ -8,7 +8,7 @@ from textwrap import fill
 import pandas as pd
 
 from evolving_attention.comparison.pictures import draw_ranks
-from evolving_attention.comparison.results import METRICS, read_results, write_text
+from evolving_attention.comparison.results import METRICS, read_results
 from evolving_attention.comparison.statistics import (
     FEWEST_DATA_SETS,
     scores_by_data,
@@ -16,6 +16,7 @@ from evolving_attention.comparison.statistics import (
     summarise_gains,
 )
 from evolving_attention.comparison.tables import gains_table, scores_table, seconds_table
+from evolving_attention.records import write_text
 
 __all__ = ["write_report"]
 

@@ -1,24 +1,14 @@
 """What a comparison's runs leave behind: one small JSON each, and a table of them all."""
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from evolving_attention.errors import InputError, reading
+from evolving_attention.errors import InputError
+from evolving_attention.records import read_json
 
-__all__ = [
-    "COLUMNS",
-    "METRICS",
-    "check_same",
-    "read_json",
-    "read_results",
-    "write_json",
-    "write_text",
-]
+__all__ = ["COLUMNS", "METRICS", "read_results"]
 
 #: Figures of a run, and whether more of it is better; the first of a kind is what ranks.
 METRICS = {
@@ -39,37 +29,6 @@ COLUMNS = (
     "status",
     "message",
 )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(text)
-    half.replace(path)
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write values as a whole or not at all."""
-    write_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Read values; None where there is no such file."""
-    if not path.is_file():
-        return None
-    with reading(path):
-        return json.loads(path.read_text())
-
-
-def check_same(before: dict[str, Any], now: dict[str, Any], what: str) -> None:
-    """Raise :class:`InputError`, naming the option, unless both settings are the same."""
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            raise InputError(
-                f"{what} was made with {name} {before.get(name)!r}, now {now.get(name)!r} is asked "
-                "for: choose another output, or delete the folder."
-            )
 
 
 def read_results(output: Path, variants: Sequence[str]) -> pd.DataFrame:

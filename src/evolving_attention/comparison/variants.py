@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import Recipe, recipe_of
+from evolving_attention.recipe import Recipe, change_recipe
 
 __all__ = ["PEERS", "VARIANTS", "Variant", "is_name", "parse_variant", "parse_variants"]
 
@@ -40,7 +40,7 @@ VARIANTS: Mapping[str, dict[str, Any]] = MappingProxyType(
 PEERS = ("rocket", "multirocket_hydra", "quant")
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
-_SECTIONS = ("model", "processing", "training", "class_weight")
+_SECTIONS = ("model", "training", "processing", "augmentation", "class_weight")
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,8 @@ class Variant:
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe with this variant's changes."""
-        values = asdict(recipe)
-        for name, value in self.changes.items():
-            section, _, option = name.partition(".")
-            if option:
-                values[section] = values[section] | {option: value}
-            else:
-                values[section] = value
         try:
-            return recipe_of(values)
+            return change_recipe(recipe, self.changes)
         except InputError as error:
             raise InputError(f"variant {self.name!r} does not work: {error}") from error
 
