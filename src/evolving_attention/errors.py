@@ -37,6 +37,7 @@ def needing(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        package = (error.name or extra).partition(".")[0]
         raise InputError(
-            f"{error.name} is not installed: pip install 'evolving-attention[{extra}]'."
+            f"{package} is not installed: pip install 'evolving-attention[{extra}]'."
         ) from error

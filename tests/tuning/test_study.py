@@ -89,7 +89,7 @@ class TestTheSearch:
         assert "The recipe itself" not in (tmp_path / "README.md").read_text()
 
     def test_says_what_mattered(self, recipe, tmp_path, scored):
-        tune(recipe, tmp_path, trials=15, space=SPACE)
+        tune(recipe, tmp_path, trials=10, space=SPACE)
         importance = pd.read_csv(tmp_path / "importance.csv").set_index("option")["importance"]
         assert importance["model.alpha"] > 0.8
         assert importance.sum() == pytest.approx(1)
@@ -124,18 +124,18 @@ class TestGoingOn:
         assert len(scored) == 5
 
     def test_a_search_in_pieces_is_the_one_in_a_piece(self, recipe, tmp_path, scored):
-        tune(recipe, tmp_path / "whole", trials=14, space=SPACE)
-        for number in (1, 3, 12, 14):
+        tune(recipe, tmp_path / "whole", trials=12, space=SPACE)  # the first ten are random
+        for number in (1, 11, 12):
             tune(recipe, tmp_path / "pieces", trials=number, space=SPACE)
         whole, pieces = trials(tmp_path / "whole"), trials(tmp_path / "pieces")
         assert_frame_equal(whole[TRIAL], pieces[TRIAL])
         assert whole["model.alpha"].nunique() > 3
 
-    @pytest.mark.parametrize("after", [0, 2, 12])
+    @pytest.mark.parametrize("after", [0, 11])
     def test_an_interrupted_trial_is_proposed_again(
         self, recipe, tmp_path, scored, monkeypatch, after
     ):
-        tune(recipe, tmp_path / "whole", trials=14, space=SPACE)
+        tune(recipe, tmp_path / "whole", trials=12, space=SPACE)
         formula, calls = study.score, []
 
         def stop(*arguments):
@@ -147,10 +147,10 @@ class TestGoingOn:
         monkeypatch.setattr(study, "score", stop)
         told = []
         with pytest.raises(KeyboardInterrupt):
-            tune(recipe, tmp_path / "stopped", trials=14, space=SPACE, tell=told.append)
+            tune(recipe, tmp_path / "stopped", trials=12, space=SPACE, tell=told.append)
         assert "kept" in told[-1]
         assert (tmp_path / "stopped/best.yaml").exists() == (after > 0)
-        tune(recipe, tmp_path / "stopped", trials=14, space=SPACE)
+        tune(recipe, tmp_path / "stopped", trials=12, space=SPACE)
         assert_frame_equal(trials(tmp_path / "whole")[TRIAL], trials(tmp_path / "stopped")[TRIAL])
 
     def test_so_is_that_of_a_killed_process(self, recipe, tmp_path, scored):
