@@ -20,7 +20,7 @@ from evolving_attention.recipe import Recipe, bundled_recipes
 from evolving_attention.tasks.time_series import model_options
 from tests.small import files_of, interrupt_training, small_recipe, two_classes, write_npz
 
-COMMANDS = ("train", "evaluate", "predict", "inspect", "recipes")
+COMMANDS = ("train", "compare", "tune", "evaluate", "predict", "inspect", "recipes")
 
 
 def named(value):
@@ -369,7 +369,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "word"),
         [
-            ([], "train, evaluate, predict, inspect or recipes"),
+            ([], ", ".join(COMMANDS)),
             (["fly"], "fly"),
             (["--seed", "3"], "train"),
             (["train"], "recipe"),

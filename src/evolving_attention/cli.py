@@ -1,8 +1,11 @@
 """The command line: parses, calls, prints. Heavy imports wait until a command needs them."""
 
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,15 +45,19 @@ def _fail(message: str) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with code 2, and one sentence, for a mistake of the user's."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    words = arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] in (["compare"], ["tune"]):  # --data is a name: a recipe's is a section
+        arguments = [re.sub(r"^--data(?=$|=)", "--data.train", word) for word in arguments]
     try:
         options = _parser().parse_args(arguments)
         if options.command is None:
-            _fail("say what to do: train, evaluate, predict, inspect or recipes; --help explains.")
-        if options.command == "train":  # once more, now that the recipe's own values are known
-            path = recipe_path(options.train.recipe)
+            _fail(f"say what to do: {', '.join(_COMMANDS)}; --help explains.")
+        if name := options[options.command].get("recipe"):
+            # once more, now that the recipe's own values are known
+            path = recipe_path(name)
             read_recipe(path)  # the file is checked alone: overwrite is no value of a recipe
             options = _parser(path).parse_args(arguments)
+        options[options.command].words = words
         _COMMANDS[options.command](options[options.command])
     except (InputError, OSError) as error:
         _fail(str(error))
@@ -62,6 +69,12 @@ def _parser(recipe: Path | None = None) -> _Parser:
     parser = _Parser(prog="evolving-attention", description=_DESCRIPTION)
     commands = parser.add_subcommands(dest="command", required=False)
     commands.add_subcommand("train", _train_parser(recipe), help="train a recipe")
+    commands.add_subcommand(
+        "compare", _compare_parser(recipe), help="compare a recipe with its twin, variants, peers"
+    )
+    commands.add_subcommand(
+        "tune", _tune_parser(recipe), help="search a recipe's options on parts of its training data"
+    )
     commands.add_subcommand("evaluate", _evaluate_parser(), help="measure a run")
     commands.add_subcommand("predict", _predict_parser(), help="predict a file of series")
     commands.add_subcommand("inspect", _inspect_parser(), help="draw the maps of a series")
@@ -84,6 +97,61 @@ def _train_parser(recipe: Path | None) -> _Parser:
     # A flag of this name must take jsonargparse's own spelling of it too, "--print_config=".
     parser.add_argument(
         "--print_config", nargs="?", const="", help="print the resolved recipe and stop"
+    )
+    return parser
+
+
+def _compare_parser(recipe: Path | None) -> _Parser:
+    parser = _Parser(
+        description="Compare a recipe's network with others, paired by data set and seed. A killed "
+        "comparison goes on where it was; several processes may share the work.",
+        default_config_files=[] if recipe is None else [escape(str(recipe))],
+    )
+    parser.add_argument(
+        "recipe", type=str | None, nargs="?", help="a YAML file, or a name that 'recipes' lists"
+    )
+    parser.add_class_arguments(Recipe)
+    parser.add_argument(
+        "--against",
+        type=str,
+        default="twin",
+        help="variants and peers with commas between, such as "
+        "twin,kernel_1,rocket,mine:model.alpha=0.2;training.epochs=30",
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="how many, counted from --seed")
+    parser.add_argument("--name", type=str, default="evolving", help="of the recipe's network")
+    parser.add_argument(
+        "--keep-weights", dest="keep_weights", action="store_true", help="keep each run's network"
+    )
+    parser.add_argument(
+        "--report-only",
+        dest="report_only",
+        type=str | None,
+        default=None,
+        help="a comparison's folder: report on its finished runs again",
+    )
+    return parser
+
+
+def _tune_parser(recipe: Path | None) -> _Parser:
+    parser = _Parser(
+        description="Search a recipe's options by their score on held-out parts of the training "
+        "data; the test part is never opened. A stopped search goes on where it was.",
+        default_config_files=[] if recipe is None else [escape(str(recipe))],
+    )
+    parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
+    parser.add_class_arguments(Recipe)
+    parser.add_argument(
+        "--trials", type=int, default=30, help="how many in all, those done before included"
+    )
+    parser.add_argument(
+        "--folds", type=int, default=1, help="cross-validation; 1: a single held-out part"
+    )
+    parser.add_argument(
+        "--space", type=str | None, default=None, help="YAML: the options and their ranges"
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="with folds: stop trials below the median early"
     )
     return parser
 
@@ -148,6 +216,71 @@ def _train(options: Namespace) -> None:
     print(f"run folder: {run.folder}")
 
 
+def _tune(options: Namespace) -> None:
+    from evolving_attention.tuning import DEFAULT_SPACE, tune
+    from evolving_attention.tuning.space import read_space
+
+    recipe = _with_output(options, "tuning")
+    tune(
+        recipe,
+        recipe.output,
+        trials=options.trials,
+        folds=options.folds,
+        space=read_space(options.space) if options.space else DEFAULT_SPACE,
+        prune=options.prune,
+        command=_as_typed(options.words),
+        tell=partial(print, flush=True),
+    )
+    print(f"best recipe: {Path(recipe.output) / 'best.yaml'}")
+
+
+def _with_output(options: Namespace, folder: str) -> Recipe:
+    """Return the recipe; where no output was given, its own is a run's, and another is taken."""
+    recipe, path = make_recipe(options), recipe_path(options.recipe)
+    if recipe.output == read_recipe(path).output:
+        return replace(recipe, output=f"{folder}/{path.stem}")
+    return recipe
+
+
+def _compare(options: Namespace) -> None:
+    from evolving_attention.comparison import compare, report
+
+    if options.report_only:
+        report(options.report_only)
+        print(f"report: {Path(options.report_only) / 'README.md'}")
+        return
+    if options.recipe is None:
+        raise InputError("say which recipe to compare; 'recipes' lists those there are.")
+    recipe = _with_output(options, "comparisons")
+    results = compare(
+        recipe,
+        recipe.output,
+        against=_listed(options.against),
+        data=_listed(recipe.data.train),
+        seeds=options.seeds,
+        name=options.name,
+        keep_weights=options.keep_weights,
+        command=_as_typed(options.words),
+        tell=partial(print, flush=True),
+    )
+    if not (results["status"] == "finished").any():
+        raise InputError(f"no run came to its end; the first {results['message'].iloc[0]}.")
+    print(f"report: {Path(recipe.output) / 'README.md'}")
+
+
+def _as_typed(words: Sequence[str]) -> str:
+    """Return the command for a report; of absolute paths only the names, which are not ours."""
+    line = shlex.join(["evolving-attention", *words])
+    return re.sub(r"(?<=[ =,'])[~/][^ ,;']*", lambda path: Path(path[0]).name, line)
+
+
+def _listed(text: str | None) -> list[str]:
+    """Split at commas, but for a file whose name has one."""
+    if text and Path(text).exists():
+        return [text]
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
 def _evaluate(options: Namespace) -> None:
     from evolving_attention.runs import Run
 
@@ -194,6 +327,8 @@ def _recipes(_: Namespace) -> None:
 
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "train": _train,
+    "compare": _compare,
+    "tune": _tune,
     "evaluate": _evaluate,
     "predict": _predict,
     "inspect": _inspect,
