@@ -18,7 +18,15 @@ from evolving_attention.tasks.time_series import collate
 from evolving_attention.tasks.time_series_data import LabelledSeries, as_collection, load_file
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 
-__all__ = ["Chain", "chain_of_maps", "chain_of_series", "check_attention", "inputs_of", "series_of", "spread_over"]
+__all__ = [
+    "Chain",
+    "chain_of_maps",
+    "chain_of_series",
+    "check_attention",
+    "inputs_of",
+    "series_of",
+    "spread_over",
+]
 
 
 @dataclass
@@ -105,9 +113,7 @@ def chain_of_series(
     """
     (values,) = as_collection([series])
     check_attention(model)
-    output = model(
-        **inputs_of(model, processor, values), output_maps=True, output_attentions=True
-    )
+    output = model(**inputs_of(model, processor, values), output_maps=True, output_attentions=True)
     predicted = processor.decode(output.logits.float().cpu().numpy())[0]
     return Chain(
         f"{title}, predicted {predicted}",

@@ -59,15 +59,18 @@ def scale(map_HNM: Array, mask_NM: Mask | None = None) -> Array:
     return np.sqrt(_mean(square_HNM[:, mask_NM]))
 
 
-def attended_distance(probabilities_HNM: Array) -> Array:
-    """Return the mean of ``|i - j|``, in positions, under the probabilities.
+def attended_distance(probabilities_HNM: Array, mask_NM: Mask | None = None) -> Array:
+    """Return how far attention reaches: the mean of ``|i - j|`` under the probabilities.
 
-    0: every position attends to itself.
+    It is told in units of what even attention over the attendable keys has, so that series of
+    different lengths compare. 0: every position attends to itself; 1: as far as by chance.
     """
-    queries, keys = probabilities_HNM.shape[-2:]
+    mask_NM = _everywhere(probabilities_HNM) if mask_NM is None else mask_NM
+    queries, keys = mask_NM.shape
     distance_NM = np.abs(np.arange(queries)[:, None] - np.arange(keys))
-    total_HN = (probabilities_HNM * distance_NM).sum(-1)
-    return _mean(total_HN[:, _real_rows(probabilities_HNM)])
+    even_NM = mask_NM / np.maximum(mask_NM.sum(-1, keepdims=True), 1)
+    reached_H = (probabilities_HNM * distance_NM).sum((-2, -1))
+    return _ratio(reached_H, np.full(len(reached_H), (even_NM * distance_NM).sum()))
 
 
 def agreement(probabilities_HNM: Array) -> Array:
@@ -120,9 +123,7 @@ def share(part_HNM: Array, other_HNM: Array, mask_NM: Mask | None = None) -> Arr
     return _ratio(part_H, part_H + other_H)
 
 
-def changed_share(
-    before_HNM: Array, after_HNM: Array, mask_NM: Mask | None = None
-) -> Array:
+def changed_share(before_HNM: Array, after_HNM: Array, mask_NM: Mask | None = None) -> Array:
     """Return the share of attendable entries that differ: for ReLU, those it sets to 0."""
     mask_NM = _everywhere(before_HNM) if mask_NM is None else mask_NM
     return _mean((before_HNM != after_HNM)[:, mask_NM])
@@ -134,7 +135,7 @@ def _everywhere(map_HNM: Array) -> Mask:
 
 def _real_rows(probabilities_HNM: Array) -> Mask:
     """Return which rows attend to anything: padded ones are all 0, in every head."""
-    return (probabilities_HNM > 0).any((0, 2))
+    return np.asarray((probabilities_HNM > 0).any((0, 2)))
 
 
 def _norm(map_HNM: Array) -> Array:

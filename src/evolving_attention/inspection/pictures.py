@@ -48,16 +48,26 @@ def draw_chain(
     heights = [1.35 * grid.shape[1] + 0.35 * (len(chains) - 1) for grid in grids]
     columns = max(len(grid) for grid in grids)
     figure = new_figure(1.35 * columns + 1.1, sum(heights) + 2.2)
-    title = chain.title if against is None else chain.title.split(", predicted")[0]
-    figure.suptitle(f"{title}   [{show}]", fontsize=11, parse_math=False)
+    figure.suptitle(f"{shared_title(chains)}   [{show}]", fontsize=11, parse_math=False)
     parts = figure.subfigures(1 + len(chains), 1, squeeze=False, height_ratios=(1.4, *heights))
     _draw_series(parts[0, 0].subplots(), chain)
     for part, each, grid in zip(parts[1:, 0], chains, grids, strict=True):
         if against is not None:
-            part.suptitle(f"{each.network}: {each.title}", fontsize=10, parse_math=False)
+            part.suptitle(own_title(each), fontsize=10, parse_math=False)
         _draw_images(part, grid, columns, show)
     figure.supxlabel("key position; rows are queries", fontsize=9)
     return figure
+
+
+def shared_title(chains: list[Chain]) -> str:
+    """Return the title of a picture of these chains: without the prediction where there are two."""
+    title = chains[0].title
+    return title if len(chains) == 1 else title.rpartition(", predicted ")[0]
+
+
+def own_title(chain: Chain) -> str:
+    """Return the title of one chain beside another."""
+    return f"{chain.network}, predicted {chain.title.rpartition(', predicted ')[2]}"
 
 
 def _images(chain: Chain, show: str, heads: int | None) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ __all__ = ["MEASURES", "profile", "profile_of_steps", "summary"]
 MEASURES: dict[str, tuple[str, str]] = {
     "entropy": ("entropy of attention", "0: one key, 1: all alike"),
     "scale": ("contrast of the map", "deviation within rows"),
-    "distance": ("distance attended over", "mean |query − key|, positions"),
+    "distance": ("distance attended over", "mean |query − key|, 1: if even"),
     "agreement": ("agreement of heads", "mean cosine, 1: all alike"),
     "divergence": ("change of probabilities", "Jensen–Shannon, bits"),
     "change": ("change from the map before", "|map − before| / |before|"),
@@ -76,7 +76,7 @@ def profile_of_steps(steps: Steps, case: int = 0) -> dict[str, NDArray[np.floati
     found = {
         "entropy": measures.entropy(probabilities_HNM, mask_NM),
         "scale": measures.scale(map_HNM, mask_NM),
-        "distance": measures.attended_distance(probabilities_HNM),
+        "distance": measures.attended_distance(probabilities_HNM, mask_NM),
         "agreement": measures.agreement(probabilities_HNM),
     }
     if steps.previous_BHNM is not None:
@@ -96,7 +96,7 @@ def profile_of_steps(steps: Steps, case: int = 0) -> dict[str, NDArray[np.floati
 def _evolution(
     steps: Steps, case: int, map_HNM: NDArray, mask_NM: NDArray | None
 ) -> dict[str, NDArray[np.floating]]:
-    found = {}
+    found: dict[str, NDArray[np.floating]] = {}
     if steps.mixed_BHNM is None:
         return found
     mixed_HNM = _array(steps.mixed_BHNM, case)

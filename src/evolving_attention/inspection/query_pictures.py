@@ -6,12 +6,15 @@ from matplotlib.figure import Figure
 
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.maps import Chain
+from evolving_attention.inspection.pictures import own_title, shared_title
 from evolving_attention.inspection.style import GREY, NETWORKS, new_figure
 
 __all__ = ["draw_query"]
 
 
-def draw_query(chain: Chain, position: int | None = None, *, against: Chain | None = None) -> Figure:
+def draw_query(
+    chain: Chain, position: int | None = None, *, against: Chain | None = None
+) -> Figure:
     """Draw a series with the attention of one query position over it: a row a layer.
 
     Bars are probabilities, the mean over heads; the dotted line is what even attention would give.
@@ -34,8 +37,9 @@ def draw_query(chain: Chain, position: int | None = None, *, against: Chain | No
     chains = [chain] if against is None else [chain, against]
     rows = max(len(each.probabilities) for each in chains)
     figure = new_figure(7.0 * len(chains), 1.05 * rows + 1.2)
-    title = chain.title if against is None else chain.title.split(", predicted")[0]
-    figure.suptitle(f"{title}: attention of position {position}", fontsize=11, parse_math=False)
+    figure.suptitle(
+        f"{shared_title(chains)}: attention of position {position}", fontsize=11, parse_math=False
+    )
     grid = figure.subplots(rows, len(chains), squeeze=False, sharex=True, sharey=True)
     for column, each, style in zip(grid.T, chains, NETWORKS, strict=False):
         for layer, (axes, probabilities_HNN) in enumerate(
@@ -46,7 +50,7 @@ def draw_query(chain: Chain, position: int | None = None, *, against: Chain | No
         for axes in column[len(each.probabilities) :]:
             axes.axis("off")
         if against is not None:
-            column[0].set_title(f"{each.network}: {each.title}", fontsize=9, parse_math=False)
+            column[0].set_title(own_title(each), fontsize=9, parse_math=False)
     figure.supxlabel(
         "position; bars: probability, mean over heads; grey: the series, unscaled", fontsize=9
     )

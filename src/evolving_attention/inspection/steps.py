@@ -9,6 +9,7 @@ the steps between are computed again outside.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -35,9 +36,11 @@ class Steps:
     mask : bool Tensor or None
         What may be attended to.
     residual_BHNM, mixed_BHNM : Tensor or None
-        What the previous map adds to the mix, and the mix. None without a residual.
+        What the previous map adds to the mix, None without a residual; and the mix.
     convolved_BHNM, activated_BHNM : Tensor or None
         The convolved mix, before and after its activation. None without a convolution.
+
+    The steps between, from the residual on, are None where they cannot be retraced.
     """
 
     logits_BHNM: Tensor
@@ -92,26 +95,19 @@ def _retrace(layer: EvolvingAttention, steps: Steps) -> None:
     Where they do not lead to the map that the layer returned, it mixes in a way that is not known
     here, and nothing is filled in.
     """
-    mask, mixed_BHNM = steps.mask, evolve_map(steps.logits_BHNM, mask=steps.mask)
-    residual_BHNM = convolved_BHNM = activated_BHNM = None
+    evolve = partial(evolve_map, mask=steps.mask)
+    mixed_BHNM, residual_BHNM = evolve(steps.logits_BHNM), None
     if steps.previous_BHNM is not None and (isinstance(layer.alpha, Tensor) or layer.alpha > 0):
-        zeros_BHNM = torch.zeros_like(steps.logits_BHNM)
-        mix = {"previous_map": steps.previous_BHNM, "alpha": layer.alpha, "mask": mask}
-        mixed_BHNM = evolve_map(steps.logits_BHNM, **mix)
-        residual_BHNM = evolve_map(zeros_BHNM, **mix)
-    expected_BHNM = mixed_BHNM
+        mix = partial(evolve, previous_map=steps.previous_BHNM, alpha=layer.alpha)
+        mixed_BHNM = mix(steps.logits_BHNM)
+        residual_BHNM = mix(torch.zeros_like(steps.logits_BHNM))
+    expected_BHNM, convolved_BHNM, activated_BHNM = mixed_BHNM, None, None
     if layer.convolution is not None:
-        convolve = {
-            "weight": layer.convolution.weight,
-            "bias": layer.convolution.bias,
-            "window": layer.window,
-            "mask": mask,
-        }
-        convolved_BHNM = evolve_map(mixed_BHNM, **convolve, beta=1.0, activation="identity")
-        activated_BHNM = evolve_map(mixed_BHNM, **convolve, beta=1.0, activation=layer.activation)
-        expected_BHNM = evolve_map(
-            mixed_BHNM, **convolve, beta=layer.beta, activation=layer.activation
-        )
+        weight, bias = layer.convolution.weight, layer.convolution.bias
+        convolve = partial(evolve, mixed_BHNM, None, weight, bias, window=layer.window)
+        convolved_BHNM = convolve(beta=1.0, activation="identity")
+        activated_BHNM = convolve(beta=1.0, activation=layer.activation)
+        expected_BHNM = convolve(beta=layer.beta, activation=layer.activation)
     if torch.allclose(expected_BHNM, steps.map_BHNM, rtol=1e-3, atol=1e-4):
         steps.residual_BHNM, steps.mixed_BHNM = residual_BHNM, mixed_BHNM
         steps.convolved_BHNM, steps.activated_BHNM = convolved_BHNM, activated_BHNM

@@ -1,13 +1,26 @@
-"""What pictures share: figures without global state, and colours that colour-blind eyes tell apart."""
+"""What pictures share: figures without global state, colours that all eyes tell apart, files."""
 
+from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["GREY", "NETWORKS", "layer_axis", "new_figure"]
+from evolving_attention.errors import InputError
+
+__all__ = [
+    "GREY",
+    "NETWORKS",
+    "check_picture",
+    "layer_axis",
+    "name_networks",
+    "new_figure",
+    "save_picture",
+]
 
 GREY = "#8a8a8a"
 
@@ -31,3 +44,24 @@ def layer_axis(axes: Axes, layers: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def name_networks(legend: Legend) -> None:
+    """Show names as they are: a dollar sign begins no formula."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def check_picture(path: Path) -> None:
+    """Raise :class:`InputError` unless a name ends in the name of a format for pictures."""
+    if path.suffix[1:] not in (formats := FigureCanvasAgg.get_supported_filetypes()):
+        raise InputError(f"{str(path)!r} is no picture; its name must end in {', '.join(formats)}.")
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure in the format its name ends in, without a date: same figure, same file."""
+    check_picture(path)
+    dates = {".svg": "Date", ".pdf": "CreationDate"}
+    metadata = {dates[path.suffix]: None} if path.suffix in dates else None
+    with rc_context({"svg.hashsalt": "evolving-attention"}):
+        figure.savefig(path, dpi=120, metadata=metadata)
