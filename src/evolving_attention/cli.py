@@ -119,7 +119,10 @@ def _inspect_parser() -> _Parser:
         "layer by layer; the convolutions; how well maps alone predict; or all of it on a page",
     )
     parser.add_argument(
-        "--against", type=str | None, default=None, help="another run to put beside it, as its twin"
+        "--against",
+        type=str | None,
+        default=None,
+        help="another run to put beside it, such as its twin",
     )
     parser.add_argument("--sample", type=int, default=0, help="number of the series, from 0")
     parser.add_argument(

@@ -59,7 +59,10 @@ class Kernel:
             identity; ``own_head`` and ``centre``, the shares of ``|W|^2`` from each head to itself
             and at the centre of the window; ``bias_min`` and ``bias_max``, 0 without a bias.
         """
-        weight, identity = self.weight_OIKK.astype(np.float64), self.identity_OIKK
+        weight, identity = (
+            self.weight_OIKK.astype(np.float64),
+            self.identity_OIKK.astype(np.float64),
+        )
         norm, identity_norm = np.linalg.norm(weight), np.linalg.norm(identity)
         energy_OIKK = weight**2 / (norm**2 or 1.0)
         row, column = self.centre
@@ -103,10 +106,14 @@ def _kernel(number: int, layer: EvolvingAttention) -> Kernel:
         number,
         _array(weight),
         None if bias is None else _array(bias),
-        float(layer.alpha),
-        float(layer.beta),
+        _share(layer.alpha),
+        _share(layer.beta),
         (top, left),
     )
+
+
+def _share(value: float | Tensor) -> float:
+    return float(value.detach().float().mean()) if isinstance(value, Tensor) else value
 
 
 def _array(parameter: Tensor) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.maps import Chain
@@ -51,9 +52,7 @@ def draw_query(
             axes.axis("off")
         if against is not None:
             column[0].set_title(own_title(each), fontsize=9, parse_math=False)
-    figure.supxlabel(
-        "position; bars: probability, mean over heads; grey: the series, unscaled", fontsize=9
-    )
+    figure.supxlabel("position; bars: probability, mean over heads; grey: the series", fontsize=9)
     return figure
 
 
@@ -61,12 +60,13 @@ def _draw_layer(
     axes: Axes, chain: Chain, probability_N: np.ndarray, position: int, colour: str
 ) -> None:
     count = len(probability_N)
-    axes.bar(np.arange(count) + 0.5, probability_N, width=1.0, color=colour, alpha=0.75)
+    axes.bar(np.arange(count), probability_N, width=1.0, color=colour, alpha=0.75)
     axes.axhline(1 / count, color="black", linewidth=0.8, linestyle=":")
-    axes.axvline(position + 0.5, color="black", linewidth=1.0)
-    axes.set_xlim(0, count)
+    axes.axvline(position, color="black", linewidth=1.0)
+    axes.set_xlim(-0.5, count - 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=7)
     behind = axes.twinx()
-    steps = (np.arange(chain.series.shape[1]) + 0.5) / chain.patch_size
+    steps = (np.arange(chain.series.shape[1]) + 0.5) / chain.patch_size - 0.5
     behind.plot(steps, chain.series.T, color=GREY, linewidth=0.6, alpha=0.7)
     behind.set_yticks([])

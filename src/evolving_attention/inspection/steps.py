@@ -61,7 +61,7 @@ def recorded_steps(model: nn.Module) -> Iterator[list[Steps]]:
     def record(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        given = signature(module.forward).bind(*args, **kwargs).arguments
+        given = signature(EvolvingAttention.forward).bind(module, *args, **kwargs).arguments
         layers.append(_steps(module, given, output[1]))  # type: ignore[arg-type]
 
     handles = [
