@@ -7,10 +7,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
-from evolving_attention import Run
+from evolving_attention import Run, train
 from evolving_attention.inspection import VIEWS, ViewOptions, chain_of_maps, kernels_of, view
 from tests.inspection.test_pictures import picture
-from tests.small import one_sentence
+from tests.small import levels, one_sentence, small_recipe, write_npz
 
 FEW = ViewOptions(samples=6)
 
@@ -126,6 +126,12 @@ class TestNames:
     def test_a_run_is_not_held_against_itself(self, pair):
         with one_sentence("itself"):
             view("chain", pair[0], pair[0])
+
+    def test_networks_of_different_tasks_do_not_compare(self, pair, tmp_path):
+        data = write_npz(tmp_path / "data.npz", levels)
+        other = train(small_recipe(data, tmp_path / "run", kind="regression", epochs=1))
+        with one_sentence("classification", "regression"):
+            view("chain", pair[0], other)
 
     def test_runs_of_one_name_are_told_apart_by_their_folders(self, pair, tmp_path):
         shutil.copytree(pair[1].folder, tmp_path / "evolving")

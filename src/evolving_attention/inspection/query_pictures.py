@@ -29,13 +29,13 @@ def draw_query(
     against : Chain, optional
         What another network makes of the same series, drawn at the right.
     """
-    positions = chain.probabilities.shape[-1]
+    chains = [chain] if against is None else [chain, against]
+    positions = min(each.probabilities.shape[-1] for each in chains)  # patches may differ
     position = positions // 2 if position is None else position
     if not 0 <= position < positions:
         raise InputError(
             f"there is no position {position}; this series' are numbered from 0 to {positions - 1}."
         )
-    chains = [chain] if against is None else [chain, against]
     rows = max(len(each.probabilities) for each in chains)
     figure = new_figure(7.0 * len(chains), 1.05 * rows + 1.2)
     figure.suptitle(

@@ -116,6 +116,11 @@ def view(
 def _named(run: Run, against: Run | None) -> Networks:
     if against is None:
         return {run.folder.resolve().name: run}
+    if run.task.kind != against.task.kind:
+        raise InputError(
+            f"{run.folder} is a {run.task.kind} and {against.folder} a {against.task.kind}: put "
+            "networks beside each other that learned the same task."
+        )
     names = [each.folder.resolve().name for each in (run, against)]
     if names[0] == names[1]:
         names = [str(each.folder) for each in (run, against)]
@@ -162,7 +167,7 @@ def _chain(networks: Networks, options: ViewOptions) -> View:
 
 def _entries(chain: Chain, layers_LHNN: NDArray) -> pd.DataFrame:
     """Return a row an entry of the maps of a chain; layers and heads from 1, positions from 0."""
-    layer, head, query, key = np.indices(layers_LHNN.shape).reshape(4, -1)
+    layer, head, query, key = np.indices(layers_LHNN.shape, dtype=np.int32).reshape(4, -1)
     places = {"layer": layer + 1, "head": head + 1, "query": query, "key": key}
     return pd.DataFrame({"network": chain.network, **places, "value": layers_LHNN.ravel()})
 
