@@ -79,6 +79,10 @@ class TestPooledMaps:
         assert_allclose(pooled[:, 1].mean((-2, -1)), layers.mean((-2, -1)), rtol=1e-4, atol=1e-6)
         assert_allclose(pooled[0, 1, 0, 0, 0], layers[0, 0, 0, 0], rtol=1e-5)
 
+    def test_only_probabilities_and_maps_can_be_shown(self, run):
+        with one_sentence("show", "'maps'"):
+            pooled_maps(run.model, run.task.processor, two_classes()[0], "maps")
+
 
 class TestMapQuality:
     def test_there_is_a_row_for_each_layer_and_seed(self, run):

@@ -32,7 +32,7 @@ def draw_profile(table: pd.DataFrame, title: str = "") -> Figure:
     figure.suptitle(title, fontsize=12, parse_math=False)
     panels = figure.subplots(2, 5).flat
     for axes, (name, (heading, unit)) in zip(panels, MEASURES.items(), strict=True):
-        draw_lines(axes, averages[name])
+        _draw_lines(axes, averages[name])
         axes.set_title(heading, fontsize=10)
         axes.set_ylabel(unit, fontsize=8)
     figure.supxlabel(
@@ -44,7 +44,7 @@ def draw_profile(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def draw_lines(axes: Axes, averages: pd.DataFrame) -> None:
+def _draw_lines(axes: Axes, averages: pd.DataFrame) -> None:
     """Draw the columns ``mean`` and ``std`` over layers, a line for each network."""
     networks = averages.index.get_level_values(0).unique()
     for name, style in zip(networks, NETWORKS, strict=False):
@@ -75,7 +75,7 @@ def draw_quality(table: pd.DataFrame, score: str, title: str = "") -> Figure:
     figure = new_figure(7.0, 4.2)
     figure.suptitle(title, fontsize=9, parse_math=False)
     axes = figure.subplots()
-    draw_lines(axes, averages.fillna({"std": 0.0}))
+    _draw_lines(axes, averages.fillna({"std": 0.0}))
     axes.axhline(table["chance"].iloc[0], color=GREY, linewidth=1.2, linestyle=":", label="chance")
     axes.set_xlabel("layer whose maps are read; bands: one deviation over seeds", fontsize=9)
     axes.set_ylabel(f"{score} from the maps alone", fontsize=9)

@@ -97,6 +97,8 @@ def pooled_maps(
     positions, so that even attention is 1 for long series too.
     """
     check_attention(model)
+    if show not in ("probabilities", "map"):
+        raise InputError(f"show must be 'probabilities' or 'map', got {show!r}.")
     images = []
     for values in series:
         output = model(
