@@ -77,7 +77,7 @@ def _parser(recipe: Path | None = None) -> _Parser:
     )
     commands.add_subcommand("evaluate", _evaluate_parser(), help="measure a run")
     commands.add_subcommand("predict", _predict_parser(), help="predict a file of series")
-    commands.add_subcommand("inspect", _inspect_parser(), help="draw the maps of a series")
+    commands.add_subcommand("inspect", _inspect_parser(), help="look into a run's maps")
     commands.add_subcommand(
         "recipes", _Parser(description="List the recipes there are."), help="list the recipes"
     )
@@ -178,8 +178,30 @@ def _predict_parser() -> _Parser:
 
 
 def _inspect_parser() -> _Parser:
-    parser = _run_parser("Draw the chain of maps of one series: layer by layer, mean and per head.")
+    parser = _run_parser("Look into a network: pictures of its maps, measures, and their numbers.")
+    parser.add_argument(
+        "--what",
+        choices=("chain", "query", "measures", "kernels", "quality", "report"),
+        default="chain",
+        help="the maps of a series; where one of its positions looks; measures of many series, "
+        "layer by layer; the convolutions; how well maps alone predict; or all of it on a page",
+    )
+    parser.add_argument(
+        "--against",
+        type=str | None,
+        default=None,
+        help="another run to put beside it, such as its twin",
+    )
     parser.add_argument("--sample", type=int, default=0, help="number of the series, from 0")
+    parser.add_argument(
+        "--position", type=int | None, default=None, help="of the query, from 0; default: middle"
+    )
+    parser.add_argument(
+        "--samples",
+        type=int | None,
+        default=None,
+        help="how many series: default 64 for measures, at most 512 for quality",
+    )
     parser.add_argument(
         "--input", type=str | None, default=None, help="a file of series; default: the test part"
     )
@@ -187,11 +209,19 @@ def _inspect_parser() -> _Parser:
         "--show",
         choices=("probabilities", "map"),
         default="probabilities",
-        help="after or before the softmax",
+        help="chain and quality: after or before the softmax",
     )
-    parser.add_argument("--heads", type=int | None, default=None, help="how many; default: all")
     parser.add_argument(
-        "--output", type=str | None, default=None, help="default: SHOW-SAMPLE.png in the run folder"
+        "--heads", type=int | None, default=None, help="of a chain, how many; default: all"
+    )
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        default=None,
+        help="a picture (.png, .svg, .pdf; a report: .html); default: in the run folder",
+    )
+    parser.add_argument(
+        "--csv", type=str | None, default=None, help="a file for the numbers of the picture"
     )
     return parser
 
@@ -294,30 +324,48 @@ def _print_metrics(part: str, metrics: dict[str, float]) -> None:
 def _predict(options: Namespace) -> None:
     from evolving_attention.runs import Run
 
-    if options.output and not Path(options.output).absolute().parent.is_dir():
-        raise InputError(
-            f"there is no folder {Path(options.output).parent} to write {options.output} to."
-        )
+    _check_folder(options.output)
     table = Run.load(options.run).predict(options.input)
     table.to_csv(options.output or sys.stdout, index_label="case")
     if options.output:
         print(f"{len(table)} predictions: {options.output}")
 
 
+def _check_folder(path: str | None) -> None:
+    if path and not Path(path).absolute().parent.is_dir():
+        raise InputError(f"there is no folder {Path(path).parent} to write {path} to.")
+
+
 def _inspect(options: Namespace) -> None:
-    from evolving_attention.inspection import chain_of_maps, draw_chain
+    from evolving_attention.inspection.report import report
+    from evolving_attention.inspection.style import check_picture, save_picture
+    from evolving_attention.inspection.views import ViewOptions, view
     from evolving_attention.runs import Run
 
+    for path in (options.output, options.csv):
+        _check_folder(path)
     run = Run.load(options.run)
-    chain = chain_of_maps(run, options.sample, options.input)
-    output = Path(options.output or run.folder / f"{options.show}-{options.sample}.png")
-    figure = draw_chain(chain, show=options.show, heads=options.heads)
-    if output.suffix[1:] not in (formats := figure.canvas.get_supported_filetypes()):
-        raise InputError(
-            f"{str(output)!r} is no picture; its name must end in {', '.join(formats)}."
-        )
-    figure.savefig(output, dpi=120)
-    print(f"{chain.title}: {output}")
+    against = Run.load(options.against) if options.against else None
+    look = ViewOptions(**{name: options[name] for name in ViewOptions.__dataclass_fields__})
+    if options.what == "report":
+        if options.csv:
+            raise InputError("a report has no CSV; say --what measures, kernels or quality.")
+        output = Path(options.output or run.folder / "report.html")
+        if output.suffix != ".html":
+            raise InputError(f"{str(output)!r} is no page; its name must end in html.")
+        output.write_text(report(run, against, look), encoding="utf-8")
+        print(f"report: {output}")
+        return
+    if options.output:
+        check_picture(Path(options.output))
+    shown = view(options.what, run, against, look)
+    output = Path(options.output or run.folder / f"{shown.stem}.png")
+    save_picture(shown.figure, output)
+    if options.csv:
+        shown.numbers.to_csv(options.csv, index=False)
+    if shown.digest is not None:
+        print(shown.digest.to_string(float_format="{:.3f}".format, na_rep=""))
+    print(f"{shown.title}: {output}")
 
 
 def _recipes(_: Namespace) -> None:
