@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from importlib.metadata import entry_points
+from shutil import copytree
 
 import matplotlib.image
 import numpy as np
@@ -16,11 +17,22 @@ from pandas.testing import assert_frame_equal
 
 from evolving_attention import Run, read_recipe, train
 from evolving_attention.cli import main
+from evolving_attention.inspection import MEASURES, VIEWS
 from evolving_attention.recipe import Recipe, bundled_recipes
 from evolving_attention.tasks.time_series import model_options
 from tests.small import files_of, interrupt_training, small_recipe, two_classes, write_npz
 
-COMMANDS = ("train", "pretrain", "evaluate", "predict", "embed", "inspect", "recipes")
+COMMANDS = (
+    "train",
+    "pretrain",
+    "compare",
+    "tune",
+    "evaluate",
+    "predict",
+    "embed",
+    "inspect",
+    "recipes",
+)
 
 
 def named(value):
@@ -322,6 +334,38 @@ class TestInspect:
         assert shown.startswith("series 1, predicted ")
         assert output.is_file()
 
+    def test_each_view_has_a_picture_and_numbers(self, call, folder, tmp_path):
+        for what in VIEWS:
+            output, csv = tmp_path / f"{what}.svg", tmp_path / f"{what}.csv"
+            options = ["--what", what, "--samples", "4", "--output", output, "--csv", csv]
+            assert call("inspect", folder / "run", *options).endswith(f": {output}\n")
+            assert b"<svg" in output.read_bytes()
+            assert len(pd.read_csv(csv)) > 0
+
+    def test_measures_are_printed_as_a_table(self, call, folder, tmp_path):
+        options = ["--what", "measures", "--samples", "4", "--output", tmp_path / "m.png"]
+        lines = call("inspect", folder / "run", *options).splitlines()
+        assert lines[0].split() == [*MEASURES]
+        assert lines[-1] == f"maps through the layers, 4 series: {tmp_path / 'm.png'}"
+
+    def test_two_runs_stand_side_by_side(self, call, folder, tmp_path):
+        copytree(folder / "run", tmp_path / "other")
+        options = ["--against", tmp_path / "other", "--csv", tmp_path / "maps.csv"]
+        call("inspect", folder / "run", *options, "--output", tmp_path / "maps.png")
+        networks = pd.read_csv(tmp_path / "maps.csv")["network"]
+        assert networks.unique().tolist() == ["run", "other"]
+
+    def test_a_report_goes_into_the_run_folder_by_default(self, call, folder, tmp_path):
+        copytree(folder / "run", tmp_path / "run")
+        shown = call("inspect", tmp_path / "run", "--what", "report", "--samples", "4")
+        assert shown == f"report: {tmp_path / 'run' / 'report.html'}\n"
+        assert (tmp_path / "run" / "report.html").read_text().count("<img") == len(VIEWS)
+
+    def test_it_offers_every_view(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["inspect", "--help"])
+        assert f"{{{','.join([*VIEWS, 'report'])}}}" in capsys.readouterr().out.replace("\n", "")
+
 
 class TestRecipes:
     def test_each_is_listed_with_what_it_is(self, call):
@@ -340,7 +384,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "word"),
         [
-            ([], "train, pretrain, evaluate, predict, embed, inspect or recipes"),
+            ([], ", ".join(COMMANDS)),
             (["fly"], "fly"),
             (["--seed", "3"], "train"),
             (["train"], "recipe"),
@@ -451,6 +495,15 @@ class TestMistakes:
             (["inspect", "RUN", "--output", "nowhere/maps.png"], "nowhere"),
             (["inspect", "RUN", "--output", "maps.xyz"], "maps.xyz"),
             (["inspect", "RUN", "--output", "."], "'.'"),
+            (["inspect", "RUN", "--csv", "nowhere/maps.csv"], "nowhere"),
+            (["inspect", "RUN", "--what", "logits"], "measures"),
+            (["inspect", "RUN", "--what", "query", "--position", "6"], "0 to 5"),
+            (["inspect", "RUN", "--what", "measures", "--samples", "0"], "samples"),
+            (["inspect", "RUN", "--what", "kernels", "--against", "RUN"], "itself"),
+            (["inspect", "RUN", "--what", "quality", "--input", "unlabelled.npz"], "targets"),
+            (["inspect", "RUN", "--what", "report", "--csv", "maps.csv"], "CSV"),
+            (["inspect", "RUN", "--what", "report", "--output", "maps.png"], "html"),
+            (["inspect", "RUN", "--against", "."], "config.json"),
         ],
         ids=named,
     )

@@ -86,6 +86,13 @@ class TestPretrain:
         assert "masked_share" in refused("pretrain", recipe, "--pretraining.masked_share", "1.5")
 
 
+@pytest.mark.parametrize("command", ["compare", "tune"])
+def test_what_needs_labels_refuses_a_recipe_without(refused, folder, command, tmp_path):
+    arguments = [folder / "start" / "recipe.yaml", "--output", tmp_path / "there"]
+    assert "without labels" in refused(command, *arguments)
+    assert not (tmp_path / "there").exists()
+
+
 class TestAPretrainingRun:
     def test_it_is_evaluated_by_what_it_fills_in(self, call, folder):
         figures = Run.load(folder / "start").metrics["test"]
@@ -107,6 +114,16 @@ class TestAPretrainingRun:
         shown = call("inspect", folder / "start", "--output", tmp_path / "maps.png")
         assert "predicted" not in shown
         assert matplotlib.image.imread(tmp_path / "maps.png").std() > 0.05
+
+    @pytest.mark.parametrize("what", ["query", "measures", "kernels"])
+    def test_every_view_that_needs_no_labels_shows_it(self, call, folder, tmp_path, what):
+        call("inspect", folder / "start", "--what", what, "--output", tmp_path / "view.png")
+        assert (tmp_path / "view.png").is_file()
+
+    def test_a_report_leaves_out_what_needs_labels(self, call, folder, tmp_path):
+        page = tmp_path / "report.html"
+        call("inspect", folder / "start", "--what", "report", "--output", page)
+        assert "without labels" in page.read_text()
 
     def test_its_card_says_how_to_embed(self, folder):
         card = (folder / "start" / "README.md").read_text()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evolving_attention.attention import EvolvingAttention as EvolvingAttention
     from evolving_attention.attention import evolving_attention as evolving_attention
+    from evolving_attention.comparison import compare as compare
     from evolving_attention.encoder import EADCTransformerEncoder as EADCTransformerEncoder
     from evolving_attention.errors import InputError as InputError
     from evolving_attention.estimators import EADCTransformerClassifier as EADCTransformerClassifier
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from evolving_attention.recipe import read_recipe as read_recipe
     from evolving_attention.runs import Run as Run
     from evolving_attention.runs import train as train
+    from evolving_attention.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,8 @@ _HOMES = {
     "read_recipe": "recipe",
     "Run": "runs",
     "train": "runs",
+    "compare": "comparison",
+    "tune": "tuning",
 }
 
 __all__ = [*_HOMES]

@@ -1,8 +1,11 @@
 """The command line: parses, calls, prints. Heavy imports wait until a command needs them."""
 
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,16 +45,19 @@ def _fail(message: str) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with code 2, and one sentence, for a mistake of the user's."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    words = arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] in (["compare"], ["tune"]):  # --data is a name: a recipe's is a section
+        arguments = [re.sub(r"^--data(?=$|=)", "--data.train", word) for word in arguments]
     try:
         options = _parser().parse_args(arguments)
         if options.command is None:
-            *names, last = _COMMANDS
-            _fail(f"say what to do: {', '.join(names)} or {last}; --help explains.")
-        if options.command in _OF_A_RECIPE:  # once more, now that its own values are known
-            path = recipe_path(options[options.command].recipe)
+            _fail(f"say what to do: {', '.join(_COMMANDS)}; --help explains.")
+        if name := options[options.command].get("recipe"):
+            # once more, now that the recipe's own values are known
+            path = recipe_path(name)
             read_recipe(path)  # the file is checked alone: overwrite is no value of a recipe
             options = _parser(path).parse_args(arguments)
+        options[options.command].words = words
         _COMMANDS[options.command](options[options.command])
     except (InputError, OSError) as error:
         _fail(str(error))
@@ -66,18 +72,27 @@ def _parser(recipe: Path | None = None) -> _Parser:
     commands.add_subcommand(
         "pretrain", _pretrain_parser(recipe), help="train a recipe's network without labels"
     )
+    commands.add_subcommand(
+        "compare", _compare_parser(recipe), help="compare a recipe with its twin, variants, peers"
+    )
+    commands.add_subcommand(
+        "tune", _tune_parser(recipe), help="search a recipe's options on parts of its training data"
+    )
     commands.add_subcommand("evaluate", _evaluate_parser(), help="measure a run")
     commands.add_subcommand("predict", _predict_parser(), help="predict a file of series")
     commands.add_subcommand("embed", _embed_parser(), help="give every series a vector")
-    commands.add_subcommand("inspect", _inspect_parser(), help="draw the maps of a series")
+    commands.add_subcommand("inspect", _inspect_parser(), help="look into a run's maps")
     commands.add_subcommand(
         "recipes", _Parser(description="List the recipes there are."), help="list the recipes"
     )
     return parser
 
 
-def _option(parser: ArgumentParser, name: str) -> Any:
-    return next(action for action in parser._actions if name in action.option_strings)
+def _add_recipe(parser: _Parser) -> None:
+    """Add an option for every value of a recipe."""
+    parser.add_class_arguments(Recipe)
+    task = next(action for action in parser._actions if action.dest == "task")
+    task.metavar = "TASK"  # its choices, which the help lists, make the usage text too wide
 
 
 def _train_parser(recipe: Path | None) -> _Parser:
@@ -101,14 +116,68 @@ def _recipe_parser(description: str, recipe: Path | None) -> _Parser:
         default_config_files=[] if recipe is None else [escape(str(recipe))],
     )
     parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
-    parser.add_class_arguments(Recipe)
-    _option(parser, "--task").metavar = "TASK"  # its choices make the usage text too wide
+    _add_recipe(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a run in the output folder"
     )
     # A flag of this name must take jsonargparse's own spelling of it too, "--print_config=".
     parser.add_argument(
         "--print_config", nargs="?", const="", help="print the resolved recipe and stop"
+    )
+    return parser
+
+
+def _compare_parser(recipe: Path | None) -> _Parser:
+    parser = _Parser(
+        description="Compare a recipe's network with others, paired by data set and seed. A killed "
+        "comparison goes on where it was; several processes may share the work.",
+        default_config_files=[] if recipe is None else [escape(str(recipe))],
+    )
+    parser.add_argument(
+        "recipe", type=str | None, nargs="?", help="a YAML file, or a name that 'recipes' lists"
+    )
+    _add_recipe(parser)
+    parser.add_argument(
+        "--against",
+        type=str,
+        default="twin",
+        help="variants and peers with commas between, such as "
+        "twin,kernel_1,rocket,mine:model.alpha=0.2;training.epochs=30",
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="how many, counted from --seed")
+    parser.add_argument("--name", type=str, default="evolving", help="of the recipe's network")
+    parser.add_argument(
+        "--keep-weights", dest="keep_weights", action="store_true", help="keep each run's network"
+    )
+    parser.add_argument(
+        "--report-only",
+        dest="report_only",
+        type=str | None,
+        default=None,
+        help="a comparison's folder: report on its finished runs again",
+    )
+    return parser
+
+
+def _tune_parser(recipe: Path | None) -> _Parser:
+    parser = _Parser(
+        description="Search a recipe's options by their score on held-out parts of the training "
+        "data; the test part is never opened. A stopped search goes on where it was.",
+        default_config_files=[] if recipe is None else [escape(str(recipe))],
+    )
+    parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
+    _add_recipe(parser)
+    parser.add_argument(
+        "--trials", type=int, default=30, help="how many in all, those done before included"
+    )
+    parser.add_argument(
+        "--folds", type=int, default=1, help="cross-validation; 1: a single held-out part"
+    )
+    parser.add_argument(
+        "--space", type=str | None, default=None, help="YAML: the options and their ranges"
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="with folds: stop trials below the median early"
     )
     return parser
 
@@ -155,8 +224,30 @@ def _embed_parser() -> _Parser:
 
 
 def _inspect_parser() -> _Parser:
-    parser = _run_parser("Draw the chain of maps of one series: layer by layer, mean and per head.")
+    parser = _run_parser("Look into a network: pictures of its maps, measures, and their numbers.")
+    parser.add_argument(
+        "--what",
+        choices=("chain", "query", "measures", "kernels", "quality", "report"),
+        default="chain",
+        help="the maps of a series; where one of its positions looks; measures of many series, "
+        "layer by layer; the convolutions; how well maps alone predict; or all of it on a page",
+    )
+    parser.add_argument(
+        "--against",
+        type=str | None,
+        default=None,
+        help="another run to put beside it, such as its twin",
+    )
     parser.add_argument("--sample", type=int, default=0, help="number of the series, from 0")
+    parser.add_argument(
+        "--position", type=int | None, default=None, help="of the query, from 0; default: middle"
+    )
+    parser.add_argument(
+        "--samples",
+        type=int | None,
+        default=None,
+        help="how many series: default 64 for measures, at most 512 for quality",
+    )
     parser.add_argument(
         "--input", type=str | None, default=None, help="a file of series; default: the test part"
     )
@@ -164,11 +255,19 @@ def _inspect_parser() -> _Parser:
         "--show",
         choices=("probabilities", "map"),
         default="probabilities",
-        help="after or before the softmax",
+        help="chain and quality: after or before the softmax",
     )
-    parser.add_argument("--heads", type=int | None, default=None, help="how many; default: all")
     parser.add_argument(
-        "--output", type=str | None, default=None, help="default: SHOW-SAMPLE.png in the run folder"
+        "--heads", type=int | None, default=None, help="of a chain, how many; default: all"
+    )
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        default=None,
+        help="a picture (.png, .svg, .pdf; a report: .html); default: in the run folder",
+    )
+    parser.add_argument(
+        "--csv", type=str | None, default=None, help="a file for the numbers of the picture"
     )
     return parser
 
@@ -205,6 +304,71 @@ def _train_recipe(recipe: Recipe, options: Namespace) -> None:
     print(f"run folder: {run.folder}")
 
 
+def _tune(options: Namespace) -> None:
+    from evolving_attention.tuning import DEFAULT_SPACE, tune
+    from evolving_attention.tuning.space import read_space
+
+    recipe = _with_output(options, "tuning")
+    tune(
+        recipe,
+        recipe.output,
+        trials=options.trials,
+        folds=options.folds,
+        space=read_space(options.space) if options.space else DEFAULT_SPACE,
+        prune=options.prune,
+        command=_as_typed(options.words),
+        tell=partial(print, flush=True),
+    )
+    print(f"best recipe: {Path(recipe.output) / 'best.yaml'}")
+
+
+def _with_output(options: Namespace, folder: str) -> Recipe:
+    """Return the recipe; where no output was given, its own is a run's, and another is taken."""
+    recipe, path = make_recipe(options), recipe_path(options.recipe)
+    if recipe.output == read_recipe(path).output:
+        return replace(recipe, output=f"{folder}/{path.stem}")
+    return recipe
+
+
+def _compare(options: Namespace) -> None:
+    from evolving_attention.comparison import compare, report
+
+    if options.report_only:
+        report(options.report_only)
+        print(f"report: {Path(options.report_only) / 'README.md'}")
+        return
+    if options.recipe is None:
+        raise InputError("say which recipe to compare; 'recipes' lists those there are.")
+    recipe = _with_output(options, "comparisons")
+    results = compare(
+        recipe,
+        recipe.output,
+        against=_listed(options.against),
+        data=_listed(recipe.data.train),
+        seeds=options.seeds,
+        name=options.name,
+        keep_weights=options.keep_weights,
+        command=_as_typed(options.words),
+        tell=partial(print, flush=True),
+    )
+    if not (results["status"] == "finished").any():
+        raise InputError(f"no run came to its end; the first {results['message'].iloc[0]}.")
+    print(f"report: {Path(recipe.output) / 'README.md'}")
+
+
+def _as_typed(words: Sequence[str]) -> str:
+    """Return the command for a report; of absolute paths only the names, which are not ours."""
+    line = shlex.join(["evolving-attention", *words])
+    return re.sub(r"(?<=[ =,'])[~/][^ ,;']*", lambda path: Path(path[0]).name, line)
+
+
+def _listed(text: str | None) -> list[str]:
+    """Split at commas, but for a file whose name has one."""
+    if text and Path(text).exists():
+        return [text]
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
 def _evaluate(options: Namespace) -> None:
     from evolving_attention.runs import Run
 
@@ -218,31 +382,32 @@ def _print_metrics(part: str, metrics: dict[str, float]) -> None:
 def _predict(options: Namespace) -> None:
     from evolving_attention.runs import Run
 
-    _check_folders(options.output)
+    _check_folder(options.output)
     table = Run.load(options.run).predict(options.input)
     table.to_csv(options.output or sys.stdout, index_label="case")
     if options.output:
         print(f"{len(table)} predictions: {options.output}")
 
 
-def _check_folders(*outputs: str | None) -> None:
-    for output in filter(None, outputs):
-        if not Path(output).absolute().parent.is_dir():
-            raise InputError(f"there is no folder {Path(output).parent} to write {output} to.")
+def _check_folder(path: str | None) -> None:
+    if path and not Path(path).absolute().parent.is_dir():
+        raise InputError(f"there is no folder {Path(path).parent} to write {path} to.")
 
 
 def _embed(options: Namespace) -> None:
     import numpy as np
 
     from evolving_attention.inspection import draw_embedding
+    from evolving_attention.inspection.style import check_picture, save_picture
     from evolving_attention.runs import Run
 
-    _check_folders(options.output, options.picture)
+    for path in (options.output, options.picture):
+        _check_folder(path)
     output = Path(options.output or Path(options.run) / "vectors.npz")
     if output.suffix != ".npz":
         raise InputError(f"vectors are written as .npz, which {str(output)!r} does not end in.")
     if options.picture:
-        _check_picture(Path(options.picture))
+        check_picture(Path(options.picture))
     run = Run.load(options.run)
     vectors, labels = run.embed(options.input)
     arrays = {"vectors": vectors}
@@ -258,30 +423,40 @@ def _embed(options: Namespace) -> None:
             projection=options.projection,
             title=f"{Path(options.input or 'test part').name}, embedded by {run.folder.name}",
         )
-        figure.savefig(options.picture, dpi=120)
+        save_picture(figure, Path(options.picture))
         print(f"picture: {options.picture}")
 
 
-def _check_picture(output: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    if output.suffix[1:] not in (formats := FigureCanvasAgg.get_supported_filetypes()):
-        raise InputError(
-            f"{str(output)!r} is no picture; its name must end in {', '.join(formats)}."
-        )
-
-
 def _inspect(options: Namespace) -> None:
-    from evolving_attention.inspection import chain_of_maps, draw_chain
+    from evolving_attention.inspection.report import report
+    from evolving_attention.inspection.style import check_picture, save_picture
+    from evolving_attention.inspection.views import ViewOptions, view
     from evolving_attention.runs import Run
 
+    for path in (options.output, options.csv):
+        _check_folder(path)
     run = Run.load(options.run)
-    chain = chain_of_maps(run, options.sample, options.input)
-    output = Path(options.output or run.folder / f"{options.show}-{options.sample}.png")
-    figure = draw_chain(chain, show=options.show, heads=options.heads)
-    _check_picture(output)
-    figure.savefig(output, dpi=120)
-    print(f"{chain.title}: {output}")
+    against = Run.load(options.against) if options.against else None
+    look = ViewOptions(**{name: options[name] for name in ViewOptions.__dataclass_fields__})
+    if options.what == "report":
+        if options.csv:
+            raise InputError("a report has no CSV; say --what measures, kernels or quality.")
+        output = Path(options.output or run.folder / "report.html")
+        if output.suffix != ".html":
+            raise InputError(f"{str(output)!r} is no page; its name must end in html.")
+        output.write_text(report(run, against, look), encoding="utf-8")
+        print(f"report: {output}")
+        return
+    if options.output:
+        check_picture(Path(options.output))
+    shown = view(options.what, run, against, look)
+    output = Path(options.output or run.folder / f"{shown.stem}.png")
+    save_picture(shown.figure, output)
+    if options.csv:
+        shown.numbers.to_csv(options.csv, index=False)
+    if shown.digest is not None:
+        print(shown.digest.to_string(float_format="{:.3f}".format, na_rep=""))
+    print(f"{shown.title}: {output}")
 
 
 def _recipes(_: Namespace) -> None:
@@ -292,12 +467,11 @@ def _recipes(_: Namespace) -> None:
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "train": _train,
     "pretrain": _pretrain,
+    "compare": _compare,
+    "tune": _tune,
     "evaluate": _evaluate,
     "predict": _predict,
     "embed": _embed,
     "inspect": _inspect,
     "recipes": _recipes,
 }
-
-#: Commands whose first argument is a recipe and whose options are its values.
-_OF_A_RECIPE = ("train", "pretrain")

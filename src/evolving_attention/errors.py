@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["InputError", "reading", "reason"]
+__all__ = ["InputError", "needing", "reading", "reason"]
 
 
 class InputError(ValueError):
@@ -29,3 +29,15 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise InputError(f"{path} is missing or damaged: {reason(error)}.") from error
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Turn the failed import of an optional package into one sentence that names its extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or extra).partition(".")[0]
+        raise InputError(
+            f"{package} is not installed: pip install 'evolving-attention[{extra}]'."
+        ) from error

@@ -20,9 +20,12 @@ __all__ = [
     "Recipe",
     "TrainingOptions",
     "bundled_recipes",
+    "change_recipe",
     "check_literals",
+    "check_supervised",
     "make_recipe",
     "read_recipe",
+    "recipe_of",
     "recipe_path",
 ]
 
@@ -260,6 +263,15 @@ def check_literals(options: Any, *names: str, prefix: str = "") -> None:
             )
 
 
+def check_supervised(recipe: Recipe, purpose: str) -> None:
+    """Raise :class:`InputError` for a recipe that only pretrains, where labels are needed."""
+    if recipe.kind == "pretraining":
+        raise InputError(
+            f"{purpose} takes the recipe of a classifier or regressor, and this one pretrains "
+            "without labels."
+        )
+
+
 def _recipe_folder() -> Path:
     installed = Path(__file__).parent / "recipes"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
@@ -294,14 +306,30 @@ def read_recipe(path: str | Path) -> Recipe:
     InputError
         The file is missing or not YAML, or an option is unknown or of a wrong type.
     """
+    try:
+        return recipe_of(yaml.safe_load(Path(path).read_text()) or {})
+    except Exception as error:  # YAML's errors, and those of a wrong option
+        raise InputError(f"{path} is not a recipe: {reason(error)}.") from error
+
+
+def recipe_of(values: dict[str, Any]) -> Recipe:
+    """Make a recipe of plain values, as YAML holds them, and check their names and types."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
+    _check_sections(values)
     try:
-        values = yaml.safe_load(Path(path).read_text()) or {}
-        _check_sections(values)
         return make_recipe(parser.parse_object(values))
-    except Exception as error:  # jsonargparse raises its own, argparse's, and YAML's errors
-        raise InputError(f"{path} is not a recipe: {reason(error)}.") from error
+    except Exception as error:  # jsonargparse raises its own and argparse's errors
+        raise InputError(f"{reason(error)}.") from error
+
+
+def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """Return a recipe with other values, given by dotted names such as ``model.alpha``."""
+    values = asdict(recipe)
+    for name, value in changes.items():
+        section, _, option = name.partition(".")
+        values[section] = values[section] | {option: value} if option else value
+    return recipe_of(values)
 
 
 def make_recipe(values: Namespace) -> Recipe:

@@ -7,7 +7,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from evolving_attention import Run, train
 from evolving_attention.inspection import chain_of_maps
+from evolving_attention.inspection.maps import spread_over
 from evolving_attention.tasks.time_series import collate
+from evolving_attention.tasks.time_series_data import LabelledSeries
 from tests.small import cut, levels, one_sentence, small_recipe, two_classes, write_npz, write_ts
 
 
@@ -124,3 +126,24 @@ def test_a_network_without_attention_has_nothing_to_look_at(tmp_path):
     trained = train(small_recipe(data, tmp_path / "run", epochs=1, model=model))
     with one_sentence("no attention to look at", "key_ratio"):
         chain_of_maps(trained, 0)
+
+
+class TestSeveralSeries:
+    @pytest.mark.parametrize(
+        ("count", "chosen"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (10, [*range(10)])]
+    )
+    def test_they_are_spread_over_all_of_them(self, count, chosen):
+        X, _ = two_classes(cases=10)
+        found = spread_over(LabelledSeries(list(X), np.arange(10)), count)
+        assert found.targets.tolist() == chosen
+        assert_array_equal(found.series, X[chosen])
+
+    def test_there_are_no_more_than_there_are(self):
+        X, _ = two_classes(cases=3)
+        found = spread_over(LabelledSeries(list(X)), 64)
+        assert len(found.series) == 3
+        assert found.targets is None
+
+    def test_none_at_all_are_refused(self):
+        with one_sentence("samples", "0"):
+            spread_over(LabelledSeries(list(two_classes()[0])), 0)

@@ -118,6 +118,31 @@ class TestWhatIsDrawn:
         assert not np.array_equal(picture(draw_chain(chain)), picture(draw_chain(other)))
 
 
+class TestTwoNetworks:
+    def test_each_has_a_block_of_rows_below_the_series(self):
+        one, other = chain_of(network="evolving"), chain_of(network="twin")
+        figure = draw_chain(one, against=other, heads=2)
+        drawn = images(figure)
+        assert len(drawn) == 2 * 3 * 4
+        assert_allclose(drawn[0], one.probabilities[0].mean(0), rtol=1e-6)
+        assert_allclose(drawn[12 + 5], other.probabilities[1, 0], rtol=1e-6)
+
+    def test_each_has_its_name_and_prediction(self):
+        one = chain_of(network="$evolving", title="series 3, target a, predicted a")
+        figure = draw_chain(one, against=chain_of(network="twin"))
+        titles = [part.get_suptitle() for part in figure.subfigs[1:]]
+        assert titles == ["$evolving, predicted a", "twin, predicted b"]
+        assert figure.get_suptitle().startswith("series 3, target a ")
+        assert picture(figure).std() > 0.01
+
+    @pytest.mark.filterwarnings("error")
+    def test_they_may_differ_in_layers_and_heads(self):
+        one, other = chain_of(4, 3, network="evolving"), chain_of(2, 1, network="twin")
+        figure = draw_chain(one, against=other)
+        assert len(images(figure)) == 4 * 4 + 2 * 2
+        assert picture(figure).std() > 0.01
+
+
 class TestWhatIsHardToDraw:
     def test_a_map_of_zeros(self):
         zeros = np.zeros((2, 2, 3, 3), dtype=np.float32)

@@ -11,7 +11,11 @@ from torch.testing import assert_close
 
 from evolving_attention.attention import EvolvingAttention
 from evolving_attention.models import AugmentedConv1d
-from evolving_attention.models.augmented_convolution import CausalConv1d, attention_channels
+from evolving_attention.models.augmented_convolution import (
+    BranchDropout,
+    CausalConv1d,
+    attention_channels,
+)
 from tests.models.helpers import EXACT, one_sentence, padded, series_of
 
 C, H, N = 16, 2, 9
@@ -304,3 +308,40 @@ def test_without_an_evolution_attention_is_plain():
     hidden, first = batch(), torch.randn(3, H, N, N, dtype=torch.float64)
     assert torch.equal(plain(hidden, first)[0], plain(hidden)[0])
     assert not any("evolution" in name for name in plain.state_dict())
+
+
+# Dropping the attention branch
+
+
+def test_dropped_samples_go_without_the_branch_and_the_rest_is_scaled():
+    branch = torch.randn(2000, 3, 4)
+    kept = BranchDropout(0.25)(branch) / branch
+    assert torch.isclose(kept, torch.tensor(4 / 3)).logical_or(kept == 0).all()
+    assert_close(kept.amax((1, 2)), kept.amin((1, 2)))  # whole samples
+    assert (kept[:, 0, 0] == 0).float().mean() == pytest.approx(0.25, abs=0.04)
+
+
+def test_nothing_is_dropped_or_drawn_in_evaluation_or_with_a_chance_of_0():
+    branch, state = torch.randn(5, 3, 4), torch.get_rng_state()
+    assert BranchDropout(0.9).eval()(branch) is branch
+    assert BranchDropout(0.0)(branch) is branch
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_branch_dropout_leaves_the_convolution_and_the_map_alone():
+    torch.manual_seed(0)
+    layer = AugmentedConv1d(C, H, key_ratio=0.5, value_ratio=0.25, branch_dropout=0.5).train()
+    hidden = torch.randn(64, N, C)
+    (dropped, dropped_map), (whole, whole_map) = layer(hidden), layer.eval()(hidden)
+    convolved = C - C // 4
+    assert torch.equal(dropped[..., :convolved], whole[..., :convolved])
+    assert torch.equal(dropped_map, whole_map)
+    gone = (dropped[..., convolved:] == 0).all(-1).all(-1)
+    assert 0 < gone.sum() < 64
+    assert_close(dropped[~gone][..., convolved:], 2 * whole[~gone][..., convolved:])
+
+
+def test_attention_alone_is_never_dropped():
+    layer = AugmentedConv1d(C, H, key_ratio=1.0, value_ratio=1.0, branch_dropout=0.9).train()
+    hidden = torch.randn(8, N, C)
+    assert torch.equal(layer(hidden)[0], layer(hidden)[0])

@@ -11,6 +11,7 @@ from evolving_attention.models import (
     EADCTransformerForRegression,
     EADCTransformerModel,
 )
+from evolving_attention.models.augmented_convolution import BranchDropout
 from evolving_attention.models.pooling import POOLINGS
 from tests.models.helpers import (
     EXACT,
@@ -118,18 +119,21 @@ def test_evaluation_predicts_the_same_from_call_to_call(pooling):
 
 
 def test_every_dropout_has_the_share_configured_and_is_active_in_training():
-    model = small_model(hidden_dropout=0.3, attention_dropout=0.4).train()
-    batch = padded(series_of())
+    model = small_model(hidden_dropout=0.3, attention_dropout=0.4, branch_dropout=0.2).train()
+    batch = padded(8 * series_of())  # so many that no two draws over whole series agree
     hidden = [each for each in model.modules() if isinstance(each, nn.Dropout)]
     attention = [each for each in model.modules() if isinstance(each, EvolvingAttention)]
     assert [each.p for each in hidden] == [0.3] * (2 + 2 * 2)  # stem, head, two a block
     assert [each.dropout for each in attention] == [0.4] * (2 * 2)
-    for each in hidden:
+    branches = [each for each in model.modules() if isinstance(each, BranchDropout)]
+    assert [each.p for each in branches] == [0.2] * (2 * 2)
+    for each in (*hidden, *branches):
         each.p = 0.0
     for each in attention:
         each.dropout = 0.0
     assert torch.equal(model(*batch).logits, model(*batch).logits)
-    for each, name in [*((each, "p") for each in hidden), *((one, "dropout") for one in attention)]:
+    shares = [(each, "p") for each in (*hidden, *branches)]
+    for each, name in [*shares, *((one, "dropout") for one in attention)]:
         setattr(each, name, 0.5)
         assert not torch.equal(model(*batch).logits, model(*batch).logits)
         setattr(each, name, 0.0)

@@ -35,6 +35,7 @@ DEFAULTS = {
     "evolve_first_block": True,
     "hidden_dropout": 0.1,
     "attention_dropout": 0.0,
+    "branch_dropout": 0.0,
     "pooling": "mean",
     "class_weights": None,
     "label_smoothing": 0.0,
@@ -60,6 +61,7 @@ OTHERS = {
     "evolve_first_block": False,
     "hidden_dropout": 0.2,
     "attention_dropout": 0.3,
+    "branch_dropout": 0.25,
     "pooling": "attention",
     "class_weights": [1.0, 2.5],
     "label_smoothing": 0.1,
@@ -132,7 +134,7 @@ OUT_OF_RANGE = [
     ],
     *[
         (name, value)
-        for name in ("hidden_dropout", "attention_dropout", "label_smoothing")
+        for name in ("hidden_dropout", "attention_dropout", "branch_dropout", "label_smoothing")
         for value in (-0.1, 1.0, math.nan)
     ],
     *[(name, value) for name in ("alpha", "beta") for value in (-0.1, 1.5, math.nan)],

@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -11,6 +10,7 @@ from sklearn.manifold import TSNE
 from sklearn.utils.multiclass import type_of_target
 
 from evolving_attention.errors import InputError
+from evolving_attention.inspection.style import name_networks, new_figure
 
 __all__ = ["PROJECTIONS", "draw_embedding", "project"]
 
@@ -91,8 +91,7 @@ def draw_embedding(
         ``figure.savefig(path)`` writes it.
     """
     points, names = project(vectors, projection, seed)
-    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 5.5)
     axes = figure.subplots()
     values = None if labels is None else np.asarray(labels)
     if values is not None and values.ndim == 2:
@@ -128,5 +127,4 @@ def _draw_classes(axes: Axes, points: NDArray, labels: NDArray) -> None:
         legend = axes.legend(
             title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False
         )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        name_networks(legend)

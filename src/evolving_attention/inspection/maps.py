@@ -11,13 +11,22 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedModel
 
+from evolving_attention.attention import EvolvingAttention
 from evolving_attention.errors import InputError
 from evolving_attention.runs import Run
 from evolving_attention.tasks.time_series import collate
-from evolving_attention.tasks.time_series_data import as_collection, load_file
+from evolving_attention.tasks.time_series_data import LabelledSeries, as_collection, load_file
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 
-__all__ = ["Chain", "chain_of_maps", "chain_of_series"]
+__all__ = [
+    "Chain",
+    "chain_of_maps",
+    "chain_of_series",
+    "check_attention",
+    "inputs_of",
+    "series_of",
+    "spread_over",
+]
 
 
 @dataclass
@@ -34,6 +43,8 @@ class Chain:
         Logits before the softmax, and what comes after it.
     patch_size : int
         Steps a position.
+    network : str
+        What the network is called, where there are several.
     """
 
     title: str
@@ -41,6 +52,7 @@ class Chain:
     maps: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     patch_size: int
+    network: str = ""
 
 
 def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
@@ -55,9 +67,7 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
     path : str, optional
         A file of series. Default: the test part of the run's data.
     """
-    data = run.data()[1] if path is None else load_file(Path(path), run.recipe.data.layout, "test")
-    if data is None:
-        raise InputError(f"{run.recipe.data.train} has no test part; say --input FILE.")
+    data = series_of(run, path)
     if not 0 <= sample < len(data.series):
         raise InputError(
             f"there is no series {sample}; they are numbered from 0 to {len(data.series) - 1}."
@@ -65,6 +75,23 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
     target = "" if data.targets is None else f", target {data.targets[sample]}"
     series = data.series[sample]
     return chain_of_series(run.model, run.task.processor, series, f"series {sample}{target}")
+
+
+def series_of(run: Run, path: str | None = None) -> LabelledSeries:
+    """Return the series of a file, or the test part of a run's data."""
+    data = run.data()[1] if path is None else load_file(Path(path), run.recipe.data.layout, "test")
+    if data is None:
+        raise InputError(f"{run.recipe.data.train} has no test part; say --input FILE.")
+    return data
+
+
+def spread_over(data: LabelledSeries, count: int) -> LabelledSeries:
+    """Return so many series, evenly spaced: files are often sorted by class."""
+    if count < 1:
+        raise InputError(f"samples must be at least 1, got {count}.")
+    chosen = np.unique(np.linspace(0, len(data.series) - 1, count).round().astype(int))
+    targets = None if data.targets is None else data.targets[chosen]
+    return LabelledSeries([data.series[index] for index in chosen], targets)
 
 
 @torch.inference_mode()
@@ -85,13 +112,8 @@ def chain_of_series(
         What to call it; the prediction, where there is one, is added.
     """
     (values,) = as_collection([series])
-    inputs = collate([{"input_values": processor([values])[0]}])
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    output = model(**inputs, output_maps=True, output_attentions=True)
-    if not output.maps:
-        raise InputError(
-            "the network has no attention to look at: its key_ratio and value_ratio are 0."
-        )
+    check_attention(model)
+    output = model(**inputs_of(model, processor, values), output_maps=True, output_attentions=True)
     if "logits" in output:  # a network that is only pretrained predicts no label
         title += f", predicted {processor.decode(output.logits.float().cpu().numpy())[0]}"
     return Chain(
@@ -101,6 +123,22 @@ def chain_of_series(
         _stack(output.attentions),
         model.config.patch_size,
     )
+
+
+def inputs_of(
+    model: PreTrainedModel, processor: TimeSeriesProcessor, series: NDArray
+) -> dict[str, torch.Tensor]:
+    """Return one series as a batch for a network."""
+    batch = collate([{"input_values": processor([series])[0]}])
+    return {name: tensor.to(model.device) for name, tensor in batch.items()}
+
+
+def check_attention(model: PreTrainedModel) -> None:
+    """Raise :class:`InputError` for a network without attention layers."""
+    if not any(isinstance(module, EvolvingAttention) for module in model.modules()):
+        raise InputError(
+            "the network has no attention to look at: its key_ratio and value_ratio are 0."
+        )
 
 
 def _stack(layers: tuple[torch.Tensor, ...]) -> NDArray[np.float32]:

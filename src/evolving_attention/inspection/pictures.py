@@ -1,18 +1,24 @@
-"""Pictures of maps."""
+"""Pictures of chains of maps."""
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.maps import Chain
+from evolving_attention.inspection.style import new_figure
 
 __all__ = ["draw_chain"]
 
 
-def draw_chain(chain: Chain, *, show: str = "probabilities", heads: int | None = None) -> Figure:
+def draw_chain(
+    chain: Chain,
+    *,
+    show: str = "probabilities",
+    heads: int | None = None,
+    against: Chain | None = None,
+) -> Figure:
     """Draw a chain of maps: a column a layer; the mean over heads on top, then each head.
 
     Parameters
@@ -25,6 +31,8 @@ def draw_chain(chain: Chain, *, show: str = "probabilities", heads: int | None =
         but for that number.
     heads : int, optional
         How many heads to draw below their mean. Default: all of them.
+    against : Chain, optional
+        What another network makes of the same series, drawn below.
 
     Returns
     -------
@@ -35,24 +43,36 @@ def draw_chain(chain: Chain, *, show: str = "probabilities", heads: int | None =
         raise InputError(f"show must be 'probabilities' or 'map', got {show!r}.")
     if heads is not None and heads < 0:
         raise InputError(f"heads must be 0 (the mean alone) or more, got {heads}.")
-    layers = chain.probabilities if show == "probabilities" else chain.maps
-    images = np.concatenate([layers.mean(1, keepdims=True), layers[:, :heads]], axis=1)
-    num_layers, num_rows = images.shape[:2]
-    figure = Figure(figsize=(1.35 * num_layers + 1.1, 1.35 * num_rows + 2.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"{chain.title}   [{show}]", fontsize=11, parse_math=False)
-    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.4, 1.35 * num_rows))[:, 0]
-    _draw_series(parts[0].subplots(), chain)
-    grid = parts[1].subplots(num_rows, num_layers, squeeze=False)
-    labels = ["mean", *(f"head {head}" for head in range(1, num_rows))]
-    for row, (axes_of_row, label) in enumerate(zip(grid, labels, strict=True)):
-        for layer, axes in enumerate(axes_of_row):
-            _draw_image(axes, images[layer, row], show)
-        axes_of_row[0].set_ylabel(label, fontsize=9)
-    for layer, axes in enumerate(grid[0], start=1):
-        axes.set_title(f"layer {layer}", fontsize=9)
+    chains = [chain] if against is None else [chain, against]
+    grids = [_images(each, show, heads) for each in chains]
+    heights = [1.35 * grid.shape[1] + 0.35 * (len(chains) - 1) for grid in grids]
+    columns = max(len(grid) for grid in grids)
+    figure = new_figure(1.35 * columns + 1.1, sum(heights) + 2.2)
+    figure.suptitle(f"{shared_title(chains)}   [{show}]", fontsize=11, parse_math=False)
+    parts = figure.subfigures(1 + len(chains), 1, squeeze=False, height_ratios=(1.4, *heights))
+    _draw_series(parts[0, 0].subplots(), chain)
+    for part, each, grid in zip(parts[1:, 0], chains, grids, strict=True):
+        if against is not None:
+            part.suptitle(own_title(each), fontsize=10, parse_math=False)
+        _draw_images(part, grid, columns, show)
     figure.supxlabel("key position; rows are queries", fontsize=9)
     return figure
+
+
+def shared_title(chains: list[Chain]) -> str:
+    """Return the title of a picture of these chains: without the prediction where there are two."""
+    title = chains[0].title
+    return title if len(chains) == 1 else title.rpartition(", predicted ")[0]
+
+
+def own_title(chain: Chain) -> str:
+    """Return the title of one chain beside another."""
+    return f"{chain.network}, predicted {chain.title.rpartition(', predicted ')[2]}"
+
+
+def _images(chain: Chain, show: str, heads: int | None) -> NDArray[np.float32]:
+    layers = chain.probabilities if show == "probabilities" else chain.maps
+    return np.concatenate([layers.mean(1, keepdims=True), layers[:, :heads]], axis=1)
 
 
 def _draw_series(axes: Axes, chain: Chain) -> None:
@@ -61,6 +81,20 @@ def _draw_series(axes: Axes, chain: Chain) -> None:
     axes.set_xlim(positions[0], max(positions[-1], 1e-6))
     axes.tick_params(labelsize=7)
     axes.set_title(f"the series, {chain.series.shape[0]} channels", fontsize=9)
+
+
+def _draw_images(part: SubFigure, images: NDArray, columns: int, show: str) -> None:
+    num_layers, num_rows = images.shape[:2]
+    grid = part.subplots(num_rows, columns, squeeze=False)
+    labels = ["mean", *(f"head {head}" for head in range(1, num_rows))]
+    for row, (axes_of_row, label) in enumerate(zip(grid, labels, strict=True)):
+        for layer, axes in enumerate(axes_of_row[:num_layers]):
+            _draw_image(axes, images[layer, row], show)
+        for axes in axes_of_row[num_layers:]:  # the other network has more layers
+            axes.axis("off")
+        axes_of_row[0].set_ylabel(label, fontsize=9)
+    for layer, axes in enumerate(grid[0, :num_layers], start=1):
+        axes.set_title(f"layer {layer}", fontsize=9)
 
 
 def _draw_image(axes: Axes, image: NDArray, show: str) -> None:

@@ -20,7 +20,7 @@ from evolving_attention.attention import (
     padding_mask,
 )
 
-__all__ = ["AugmentedConv1d", "CausalConv1d", "attention_channels"]
+__all__ = ["AugmentedConv1d", "BranchDropout", "CausalConv1d", "attention_channels"]
 
 
 def attention_channels(channels: int, ratio: float, num_heads: int, name: str) -> int:
@@ -80,6 +80,34 @@ class CausalConv1d(nn.Module):
         return F.conv1d(padded_BCN, weight, self.bias, dilation=self.dilation).transpose(1, 2)
 
 
+class BranchDropout(nn.Module):
+    """Drop a whole branch for some samples of a batch, in training.
+
+    What is left is scaled by ``1 / (1 - p)``, so that its expectation stays (stochastic depth,
+    Huang et al., ECCV 2016).
+
+    Parameters
+    ----------
+    p : float in [0, 1)
+        Chance that a sample goes without the branch.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, hidden_BNC: Tensor) -> Tensor:
+        """Return ``[B, N, C]``, 0 for the samples that were drawn."""
+        if not self.training or self.p == 0:
+            return hidden_BNC
+        kept_B11 = torch.rand_like(hidden_BNC[:, :1, :1]) >= self.p
+        return hidden_BNC * (kept_B11 / (1 - self.p)).to(hidden_BNC.dtype)
+
+    def extra_repr(self) -> str:
+        """Show the chance."""
+        return f"p={self.p}"
+
+
 class AugmentedConv1d(nn.Module):
     """Causal dilated convolution and evolving self-attention, concatenated along channels.
 
@@ -96,6 +124,9 @@ class AugmentedConv1d(nn.Module):
         Of the convolution over steps.
     max_length : int
         Longest sequence with a relative position for every distance.
+    branch_dropout : float in [0, 1)
+        Chance that a sample goes without attention in a step of training, where there is a
+        convolution beside it.
     evolution : EvolvingAttention, optional
         The evolving step. Default: plain attention.
     """
@@ -110,6 +141,7 @@ class AugmentedConv1d(nn.Module):
         kernel_size: int = 3,
         dilation: int = 1,
         max_length: int = 256,
+        branch_dropout: float = 0.0,
         evolution: EvolvingAttention | None = None,
     ) -> None:
         super().__init__()
@@ -133,6 +165,7 @@ class AugmentedConv1d(nn.Module):
                 evolution=evolution,
                 relative_position=RelativePositionLogits1d(key_size // num_heads, max_length),
             )
+        self.branch_dropout = BranchDropout(branch_dropout if value_size < channels else 0.0)
 
     def forward(
         self, hidden_BNC: Tensor, previous_map: Tensor | None = None, mask_BN: Tensor | None = None
@@ -150,5 +183,5 @@ class AugmentedConv1d(nn.Module):
             branches.append(self.convolution(hidden_BNC))
         if self.attention is not None:
             attended_BNC, map_BHNN = self.attention(hidden_BNC, previous_map, mask=attention_mask)
-            branches.append(attended_BNC)
+            branches.append(self.branch_dropout(attended_BNC))
         return torch.cat(branches, dim=-1), map_BHNN

@@ -178,6 +178,7 @@ def _augmented_convolution(
         kernel_size=config.kernel_size,
         dilation=dilation,
         max_length=config.max_positions,
+        branch_dropout=config.branch_dropout,
         evolution=evolution,
     )
 

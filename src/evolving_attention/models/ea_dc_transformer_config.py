@@ -61,6 +61,8 @@ class EADCTransformerConfig(PreTrainedConfig):
         Evolve between the two augmented convolutions of the first block too.
     hidden_dropout, attention_dropout : float in [0, 1)
         Dropout of hidden states and of attention probabilities.
+    branch_dropout : float in [0, 1)
+        Chance that a series goes without a layer's attention branch in a step of training.
     pooling : {"flatten", "mean", "max", "attention"}
         How the head reads the positions: all of them, laid out side by side as in the papers, or
         pooled over the real ones.
@@ -93,6 +95,7 @@ class EADCTransformerConfig(PreTrainedConfig):
     evolve_first_block: bool = True
     hidden_dropout: float | int = 0.1
     attention_dropout: float | int = 0.0
+    branch_dropout: float | int = 0.0
     pooling: str = "mean"
     class_weights: list[float | int] | None = None
     label_smoothing: float | int = 0.0
@@ -111,7 +114,7 @@ class EADCTransformerConfig(PreTrainedConfig):
         for name in (*sizes, "num_attention_heads", "kernel_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("hidden_dropout", "attention_dropout", "label_smoothing"):
+        for name in ("hidden_dropout", "attention_dropout", "branch_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
         check_choice("pooling", self.pooling, POOLINGS)

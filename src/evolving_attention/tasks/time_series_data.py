@@ -30,6 +30,8 @@ __all__ = [
     "check_targets",
     "load_file",
     "load_splits",
+    "load_training",
+    "training_file",
 ]
 
 Collection = list[NDArray[np.floating]]
@@ -210,20 +212,29 @@ def load_splits(
     ``"classification"``, ``"regression"`` or ``"pretraining"``, which takes data of either kind and
     data without labels.
     """
-    path = Path(train).expanduser()
-    if path.is_dir():
-        path = _train_file(path)
-    if path.is_file() or path.suffix in _READERS:
-        training = load_file(path, layout, "train")
-        test_path = Path(test).expanduser() if test else _test_file(path)
-        testing = load_file(test_path, layout, "test") if test_path else None
-    else:
-        training = _load_named(train, "train", kind, archive)
-        named = _load_named(train, "test", kind, archive) if test is None else None
-        testing = named or load_file(Path(str(test)).expanduser(), layout, "test")
-    for part in (training, testing):
-        check_targets(part, kind, train)
+    training = load_training(train, kind=kind, layout=layout, archive=archive)
+    path, testing = training_file(train), None
+    if test:
+        testing = load_file(Path(test).expanduser(), layout, "test")
+    elif path is None:
+        testing = _load_named(train, "test", kind, archive)
+    elif test_path := _test_file(path):
+        testing = load_file(test_path, layout, "test")
+    check_targets(testing, kind, train)
     return training, testing
+
+
+def load_training(
+    train: str, *, kind: str, layout: str = "channels_first", archive: str | None = None
+) -> LabelledSeries:
+    """Load the training part alone; the test part is not opened."""
+    path = training_file(train)
+    if path is None:
+        training = _load_named(train, "train", kind, archive)
+    else:
+        training = load_file(path, layout, "train")
+    check_targets(training, kind, train)
+    return training
 
 
 def check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
@@ -237,6 +248,14 @@ def check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
             check_labels(part.targets)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def training_file(source: str) -> Path | None:
+    """Return the file that ``data.train`` means; None for the name of an archive's data set."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path = _train_file(path)
+    return path if path.is_file() or path.suffix in _READERS else None
 
 
 def _train_file(folder: Path) -> Path:

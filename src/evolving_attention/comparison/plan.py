@@ -1,0 +1,132 @@
+"""What a comparison runs: each variant on each data set with each seed, paired."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aeon.datasets.tser_datasets import tser_soton
+
+from evolving_attention.comparison.variants import Variant, is_name
+from evolving_attention.errors import InputError
+from evolving_attention.recipe import Recipe, check_literals
+from evolving_attention.records import settings
+from evolving_attention.tasks.augmentation import check_augmentation
+from evolving_attention.tasks.time_series import check_model_options
+from evolving_attention.tasks.time_series_data import training_file
+from evolving_attention.training import check_options
+
+__all__ = ["PlannedRun", "plan_runs"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One variant on one data set with one seed.
+
+    Attributes
+    ----------
+    data : str
+        Name of the data set.
+    variant : Variant
+        What is trained.
+    recipe : Recipe
+        How: the variant's, with data, seed and run folder filled in.
+    """
+
+    data: str
+    variant: Variant
+    recipe: Recipe
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.recipe.output)
+
+    @property
+    def title(self) -> str:
+        """How the run is called in messages."""
+        return f"{self.data} {self.variant.name} seed {self.recipe.seed}"
+
+    def asked(self) -> dict[str, Any]:
+        """Return all that determines the result, by dotted name."""
+        asked = settings(self.recipe)
+        if self.variant.is_peer:  # of a recipe, a peer takes nothing but data, task and seed
+            return {
+                name: asked[name] for name in asked if name.startswith(("data.", "task", "seed"))
+            }
+        return asked
+
+
+def plan_runs(
+    recipe: Recipe, variants: Sequence[Variant], sources: Sequence[str], seeds: int, output: Path
+) -> list[PlannedRun]:
+    """List the runs, those of one data set and seed side by side, so that pairs complete early.
+
+    Raises
+    ------
+    InputError
+        A variant's options cannot work, or two data sets have one name.
+    """
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, got {seeds}.")
+    recipes = {variant.name: variant.apply(recipe) for variant in variants}
+    for changed in recipes.values():
+        check_literals(changed, "task")
+        check_options(changed.training)
+        check_augmentation(changed.augmentation)
+        check_model_options(changed.model)
+    return [
+        PlannedRun(
+            name,
+            variant,
+            replace(
+                recipes[variant.name],
+                task=_task(data.train or "", recipe.task),
+                data=data,
+                seed=seed,
+                output=str(output / "runs" / name / variant.name / f"seed-{seed}"),
+            ),
+        )
+        for name, data in _data_sets(recipe, sources).items()
+        for seed in range(recipe.seed, recipe.seed + seeds)
+        for variant in variants
+    ]
+
+
+def _data_sets(recipe: Recipe, sources: Sequence[str]) -> dict[str, Any]:
+    sources = [source for source in (sources or [recipe.data.train or ""]) if source]
+    if not sources:
+        raise InputError("say what to compare on: --data NAME_OR_FILE,NAME_OR_FILE.")
+    if len(sources) > 1 and recipe.data.test:
+        raise InputError(f"data.test is {recipe.data.test!r}, but there are several data sets.")
+    data_sets: dict[str, Any] = {}
+    for source in sources:
+        file = training_file(source)
+        if file and not file.is_file():
+            raise InputError(f"there is no file {file}.")
+        if not file and not is_name(source):
+            raise InputError(f"{source!r} is neither a file or folder nor the name of a data set.")
+        name = file.stem.removesuffix("_TRAIN") if file else source
+        if name in data_sets:
+            raise InputError(f"two data sets are called {name!r}; rename a file.")
+        data_sets[name] = replace(recipe.data, train=source)
+    return data_sets
+
+
+def _task(source: str, default: str) -> Any:
+    """Tell classification from regression by the header of a ``.ts``, or aeon's archives."""
+    file = training_file(source)
+    if file is None:
+        return "time_series_regression" if source in tser_soton else default
+    if file.suffix != ".ts":
+        return default
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            words = line.lower().split()
+            if words[:2] == ["@targetlabel", "true"]:
+                return "time_series_regression"
+            if words[:2] == ["@classlabel", "true"]:
+                return "time_series_classification"
+            if words[:1] == ["@data"]:
+                break
+    return default
