@@ -2,8 +2,8 @@
 
     python benchmarks/padding.py JapaneseVowels [--folds 3]
 
-Cross-validated accuracy of aeon's estimators on the TRAIN part alone; TEST is not opened. Four ways:
-zeros after a series' end, its last value, its mean, or the series resampled to the longest.
+Cross-validated accuracy of aeon's estimators on the TRAIN part alone; TEST is not opened. Four
+ways: zeros after a series' end, its last value, its mean, or the series resampled to the longest.
 """
 
 from argparse import ArgumentParser
