@@ -272,22 +272,21 @@ os.kill(os.getpid(), 9)
 
 
 class TestFailures:
-    def test_one_is_recorded_and_stops_no_other(self, recipe, tmp_path, trained):
+    def test_one_is_recorded_and_stops_no_other(self, recipe, tmp_path):
         told = []
         results = compare(
             recipe,
             tmp_path,
-            against=["odd:model.key_ratio=0.3", "twin"],
+            against=["wild:training.learning_rate=1e30", "twin"],
             seeds=1,
             tell=told.append,
         )
-        assert len(trained) == 3
-        failed = results.set_index("variant").loc["odd"]
-        assert failed["status"] == "failed"
-        assert "key_ratio" in failed["message"]
-        assert "odd seed 0: failed: " in told[1]
-        assert "odd, seed 0: failed: " in (tmp_path / "README.md").read_text()
-        assert (tmp_path / "runs/small/odd/seed-0/traceback.txt").is_file()
+        status = results.set_index("variant")["status"].to_dict()
+        assert status == {"evolving": "finished", "wild": "failed", "twin": "finished"}
+        assert "learning_rate" in results.set_index("variant").loc["wild", "message"]
+        assert "wild seed 0: failed: " in told[1]
+        assert "wild, seed 0: failed: " in (tmp_path / "README.md").read_text()
+        assert (tmp_path / "runs/small/wild/seed-0/traceback.txt").is_file()
 
     def test_what_failed_is_tried_again(self, recipe, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
@@ -306,7 +305,8 @@ class TestFailures:
         [
             ({"seeds": 0}, ["seeds"]),
             ({"against": ["mine:training.epochs=0"]}, ["epochs"]),
-            ({"against": ["mine:model.alhpa=0"]}, ["alpha"]),
+            ({"against": ["mine:model.alhpa=0"]}, ["mine", "alpha"]),
+            ({"against": ["mine:model.key_ratio=0.3"]}, ["mine", "key_ratio", "heads"]),
             ({"data": ["nowhere.ts"]}, ["nowhere.ts"]),
             ({"data": ["../Libras"]}, ["../Libras"]),
             ({"data": ["Libras", "Libras"]}, ["Libras"]),
@@ -332,9 +332,9 @@ class TestKinds:
         output, _ = mixed
         text = (output / "README.md").read_text()
         classification, regression = text.split("## Regression")
-        assert "### Rmse" in regression
+        assert "### RMSE" in regression
         assert "accuracy (points)" in classification
-        assert "rmse (%)" in regression
+        assert "RMSE (%)" in regression
 
 
 class TestTheReport:

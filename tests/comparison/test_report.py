@@ -86,8 +86,8 @@ class TestThePicture:
     @pytest.mark.parametrize(
         ("results", "found"),
         [
-            (many(5), "5 data sets and 3 variants"),
-            (many(6, variants=("own", "twin")), "6 data sets and 2 variants"),
+            (many(5), "data sets: 5, variants: 3"),
+            (many(6, variants=("own", "twin")), "data sets: 6, variants: 2"),
             (many(6).assign(accuracy=0.5), "all scores are alike"),
         ],
         ids=["data", "variants", "alike"],

@@ -34,7 +34,7 @@ def draw_ranks(scores: pd.DataFrame, path: Path, *, lower_better: bool) -> str |
         Why there is no picture, where there is none.
     """
     complete = scores.dropna()
-    found = f"here are {len(complete)} data sets and {complete.shape[1]} variants"
+    found = f"here, data sets: {len(complete)}, variants: {complete.shape[1]}"
     if len(complete) < FEWEST_DATA_SETS or complete.shape[1] < 3:
         return (
             f"No picture of the ranks: it takes {FEWEST_DATA_SETS} data sets that at least 3 "

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from aeon.datasets.tser_datasets import tser_soton
+from huggingface_hub.errors import StrictDataclassError
 
 from evolving_attention.comparison.variants import Variant, is_name
-from evolving_attention.errors import InputError
+from evolving_attention.errors import InputError, reason
+from evolving_attention.models import EADCTransformerConfig
 from evolving_attention.recipe import Recipe, check_literals
 from evolving_attention.records import settings
 from evolving_attention.tasks.augmentation import check_augmentation
@@ -70,11 +72,8 @@ def plan_runs(
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, got {seeds}.")
     recipes = {variant.name: variant.apply(recipe) for variant in variants}
-    for changed in recipes.values():
-        check_literals(changed, "task")
-        check_options(changed.training)
-        check_augmentation(changed.augmentation)
-        check_model_options(changed.model)
+    for name, changed in recipes.items():
+        _check(name, changed)
     return [
         PlannedRun(
             name,
@@ -91,6 +90,18 @@ def plan_runs(
         for seed in range(recipe.seed, recipe.seed + seeds)
         for variant in variants
     ]
+
+
+def _check(name: str, recipe: Recipe) -> None:
+    """Raise :class:`InputError`, with the variant's name, for options that cannot work."""
+    try:
+        check_literals(recipe, "task")
+        check_options(recipe.training)
+        check_augmentation(recipe.augmentation)
+        check_model_options(recipe.model)
+        EADCTransformerConfig(**{**recipe.model, "patch_size": 1})
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise InputError(f"variant {name!r} does not work: {reason(error)}.") from error
 
 
 def _data_sets(recipe: Recipe, sources: Sequence[str]) -> dict[str, Any]:

@@ -15,13 +15,16 @@ from evolving_attention.comparison.statistics import (
     summarise,
     summarise_gains,
 )
-from evolving_attention.comparison.tables import gains_table, scores_table, seconds_table
+from evolving_attention.comparison.tables import gains_table, scores_table, seconds_table, title
 from evolving_attention.records import write_text
 
 __all__ = ["write_report"]
 
 #: What the report tells of each kind, the first ranks; ``results.csv`` holds every metric.
 _TOLD = {"classification": ("accuracy", "log_loss"), "regression": ("rmse",)}
+
+#: Below, the bootstrap's percentile interval holds the mean noticeably less often than it says.
+_MANY = 10
 
 _GAINS = """How much better {name} is than the other with the same data, seed and start: in points
 (hundredths) of accuracy, in units of log loss, in per cent of the other's RMSE; positive where
@@ -75,17 +78,25 @@ def _sizes(results: pd.DataFrame, finished: pd.DataFrame) -> str:
 
 def _section(kind: str, runs: pd.DataFrame, name: str, picture: Path) -> list[str]:
     metric = _TOLD[kind][0]
-    levels = "data sets and, within them, seeds" if runs["data"].nunique() > 1 else "seeds"
+    several = runs["data"].nunique() > 1
+    levels = "data sets and, within them, seeds" if several else "seeds"
     scores = scores_by_data(runs, metric)
     missing = draw_ranks(scores, picture, lower_better=not METRICS[kind][metric])
     parts = [f"## {kind.capitalize()}"]
     parts += [f"### Gains of {name}", gains_table(runs, _TOLD[kind], name)]
-    parts += [fill(_GAINS.format(name=name, levels=levels, fewest=FEWEST_DATA_SETS), 100)]
+    explained = _GAINS.format(name=name, levels=levels, fewest=FEWEST_DATA_SETS)
+    if runs["data" if several else "seed"].nunique() < _MANY:
+        explained += (
+            f" From fewer than {_MANY} {'data sets' if several else 'seeds'}, intervals are "
+        )
+        explained += "narrower than they should be."
+    parts += [fill(explained, 100)]
     parts += [missing or f"![Mean ranks by {metric}]({picture.name})"]
     for told in _TOLD[kind]:
-        parts += [f"### {told.replace('_', ' ').capitalize()}", scores_table(runs, told)]
+        parts += [f"### {title(told)[0].upper()}{title(told)[1:]}", scores_table(runs, told)]
     parts += ["Means over seeds ± their standard deviation (n - 1)."]
-    return [*parts, "### Cost of a run", seconds_table(runs)]
+    parts += ["### Cost of a run", seconds_table(runs)]
+    return [*parts, "Seconds of training by the clock; a peer's first run compiles its code too."]
 
 
 def _notes(results: pd.DataFrame) -> list[str]:

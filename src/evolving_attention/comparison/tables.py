@@ -13,13 +13,18 @@ from evolving_attention.comparison.statistics import (
     summarise_gains,
 )
 
-__all__ = ["gains_table", "markdown", "scores_table", "seconds_table"]
+__all__ = ["gains_table", "markdown", "scores_table", "seconds_table", "title"]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown: the first column to the left, the others to the right."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+
+
+def title(metric: str) -> str:
+    """Return a metric's name as a text has it."""
+    return {"rmse": "RMSE", "mae": "MAE"}.get(metric, metric.replace("_", " "))
 
 
 def _number(value: float, form: str = ".4f") -> str:
@@ -67,7 +72,7 @@ def _gain_cells(row: dict[str, Any]) -> list[str]:
     low, high = _number(row["low"], form), _number(row["high"], form)
     return [
         row["against"],
-        row["metric"].replace("_", " ") + (f" ({unit})" if unit else ""),
+        title(row["metric"]) + (f" ({unit})" if unit else ""),
         _number(row["gain"], form),
         "–" if low == "–" else f"[{low}, {high}]",
         f"{row['wins']} / {row['draws']} / {row['losses']}",
