@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Heavy imports wait until a command needs them."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,8 +36,9 @@ class _Parser(ArgumentParser):
         _fail(message)
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"evolving-attention: {' '.join(str(message).split())}", file=sys.stderr)
+def _fail(message: str, *, speaks: bool | None = None) -> NoReturn:
+    if _is_first() if speaks is None else speaks:
+        print(f"evolving-attention: {' '.join(str(message).split())}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -52,8 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             read_recipe(path)  # the file is checked alone: overwrite is no value of a recipe
             options = _parser(path).parse_args(arguments)
         _COMMANDS[options.command](options[options.command])
-    except (InputError, OSError) as error:
+    except InputError as error:
         _fail(str(error))
+    except OSError as error:  # of one process alone, where there are several
+        _fail(str(error), speaks=True)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -80,6 +84,9 @@ def _train_parser(recipe: Path | None) -> _Parser:
     parser.add_class_arguments(Recipe)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a run in the output folder"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an unfinished run in the output folder"
     )
     # A flag of this name must take jsonargparse's own spelling of it too, "--print_config=".
     parser.add_argument(
@@ -138,7 +145,9 @@ def _train(options: Namespace) -> None:
         return
     from evolving_attention.runs import train
 
-    run = train(recipe, progress=True, overwrite=options.overwrite)
+    run = train(recipe, progress=True, overwrite=options.overwrite, resume=options.resume)
+    if not _is_first():
+        return
     seconds, parameters = run.metrics["train_seconds"], run.metrics["parameters"]
     epoch = f"{'chose' if run.metrics['validation'] else 'last'} epoch {run.metrics['epoch']}"
     print(f"trained {parameters:,} parameters in {seconds:.0f} s; {epoch}")
@@ -146,6 +155,13 @@ def _train(options: Namespace) -> None:
         if run.metrics[part]:
             _print_metrics(part, run.metrics[part])
     print(f"run folder: {run.folder}")
+    if (run.folder / "checkpoint").is_dir():
+        print("interrupted; --resume goes on with it")
+
+
+def _is_first() -> bool:
+    """Whether this process is the one to speak, under torchrun and ``accelerate launch``."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _evaluate(options: Namespace) -> None:

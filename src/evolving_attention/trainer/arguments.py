@@ -102,6 +102,7 @@ def training_arguments(
         logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
     )

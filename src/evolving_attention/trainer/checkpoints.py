@@ -55,7 +55,7 @@ class Checkpoints:
         kept = (
             "make room and go on with --resume, the last checkpoint is whole"
             if self._all()
-            else "make room and start again, there was no checkpoint yet"
+            else "make room and train again, there was no checkpoint yet"
         )
         with telling(self.folder, kept), whole_folder(self.folder / f"{updates:012d}") as draft:
             fill(draft)

@@ -74,9 +74,9 @@ def is_whole(folder: Path) -> bool:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder at once: it loses its name first, then its files."""
+    nameless = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(nameless, ignore_errors=True)  # of a process that was killed
     if folder.is_dir():
-        nameless = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(nameless, ignore_errors=True)
         folder.rename(nameless)
         shutil.rmtree(nameless)
 

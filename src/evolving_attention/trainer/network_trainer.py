@@ -130,7 +130,8 @@ class NetworkTrainer(Trainer):
         drops their predictions, but not what they did to a mean.
         """
         output = super().evaluation_loop(dataloader, description, *positional, **named)
-        if self.args.world_size > 1 and hasattr(self.model, "loss"):
+        told = output.predictions is not None and hasattr(self.model, "loss")
+        if self.args.world_size > 1 and told:
             predictions, labels = map(torch.as_tensor, (output.predictions, output.label_ids))
             output.metrics["eval_loss"] = self.model.loss(predictions, labels).item()
         return output
