@@ -190,9 +190,7 @@ def train(
     return run
 
 
-def _finish(
-    run: Run, test: LabelledSeries | None, workspace: Workspace
-) -> dict[str, float] | None:
+def _finish(run: Run, test: LabelledSeries | None, workspace: Workspace) -> dict[str, float] | None:
     """Save the run, measure it on the test part, and remove the checkpoints."""
     with workspace.telling():
         run.save()  # before the test part is read: nothing is lost should that fail
@@ -212,9 +210,7 @@ def _announce(workspace: Workspace) -> None:
     tqdm.write(told, file=sys.stderr)
 
 
-def _train(
-    recipe: Recipe, training: LabelledSeries, workspace: Workspace, progress: bool
-) -> Run:
+def _train(recipe: Recipe, training: LabelledSeries, workspace: Workspace, progress: bool) -> Run:
     task = TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight, recipe.augmentation)
     network = train_network(
         task,

@@ -78,11 +78,10 @@ def train_network(
         train, validation = together(lambda: task.split(data, options.validation, seed))
         model = together(lambda: task.build_model(model_options))
         refits = options.refit and validation is not None
-        network = chosen_network(checkpoints, model, fitting.clock) if checkpoints else None
-        if network is None:
-            network = fitting.fit(model, train, validation, "first")
+        kept = chosen_network(checkpoints, model, fitting.clock) if checkpoints else None
+        network = kept or fitting.fit(model, train, validation, "first")
     if refits and not network.interrupted:
-        if checkpoints:
+        if checkpoints and not kept:
             first_alone(lambda: keep_chosen(checkpoints, network, fitting.clock))
         network = _refit(fitting, data, model_options, network)
     network.seconds = fitting.clock.seconds

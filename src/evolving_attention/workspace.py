@@ -104,9 +104,7 @@ class Workspace:
         if resume and overwrite:
             raise InputError("say --resume to go on with a run or --overwrite to replace it.")
         if self.is_unfinished and not resume and not overwrite:
-            raise InputError(
-                f"{self.run} holds an unfinished run: go on with --resume, {_AGAIN}."
-            )
+            raise InputError(f"{self.run} holds an unfinished run: go on with --resume, {_AGAIN}.")
         if self.is_unfinished or not (self.run / "config.json").exists():
             return
         if resume:

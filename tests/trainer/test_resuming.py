@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from evolving_attention.recipe import TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.trainer.checkpoints import Checkpoints
 from evolving_attention.training import train_network
-from tests.tasks.helpers import SMALL, one_sentence, sines_and_noise, waves
-from evolving_attention.recipe import TrainingOptions
+from tests.tasks.helpers import SMALL, sines_and_noise, waves
 
 CASES = 43
 #: 32 or 33 series train, 5 updates an epoch, the last of them small.

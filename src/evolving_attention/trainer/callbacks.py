@@ -73,9 +73,7 @@ class KeepBest(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        metrics: dict[str, float],
-        model: PreTrainedModel,
-        **_: Any,
+        **named: Any,
     ) -> None:
         """Take the weights where the measure is better than ``state.best_metric``.
 
@@ -84,11 +82,11 @@ class KeepBest(TrainerCallback):
         better = operator.gt if args.greater_is_better else operator.lt
         worst = -math.inf if args.greater_is_better else math.inf
         best = worst if state.best_metric is None else state.best_metric
-        if better(metrics[f"eval_{args.metric_for_best_model}"], best):
+        if better(named["metrics"][f"eval_{args.metric_for_best_model}"], best):
             self.step = state.global_step
             self.weights = {
                 name: tensor.detach().to("cpu", copy=True)
-                for name, tensor in model.state_dict().items()
+                for name, tensor in named["model"].state_dict().items()
             }
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ _NAME = "chosen"
 def keep_chosen(checkpoints: Checkpoints, network: TrainedNetwork, clock: Clock) -> None:
     """Write the network, and remove the checkpoints that led to it."""
     folder = checkpoints.folder / _NAME
-    if checkpoints.every is None or is_whole(folder):
+    if checkpoints.every is None:
         return
     remove_folder(folder)
     consequence = "make room and go on with --resume, the last checkpoint is whole"

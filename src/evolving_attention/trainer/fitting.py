@@ -154,9 +154,7 @@ class Fitting:
         if self.tensorboard is not None:
             trainer.add_callback(tensorboard_callback(self.tensorboard / part))
 
-    def _keep_checkpoints(
-        self, trainer: NetworkTrainer, best: KeepBest, part: str
-    ) -> Path | None:
+    def _keep_checkpoints(self, trainer: NetworkTrainer, best: KeepBest, part: str) -> Path | None:
         """Write checkpoints; return the newest there is already."""
         if self.checkpoints is None:
             return None

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from transformers import Trainer, set_seed
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel, Trainer, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -29,6 +29,13 @@ class NetworkTrainer(Trainer):
     With several processes the order of the data has a generator of its own, the same in all of
     them, and dropout differs from one to the other.
     """
+
+    # What the Trainer declares wider than it is here
+    model: PreTrainedModel
+    optimizer: torch.optim.Optimizer
+    lr_scheduler: torch.optim.lr_scheduler.LambdaLR
+    train_dataset: Dataset[Any]
+    processing_class: Any
 
     def __init__(self, *positional: Any, batch_size: int, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -92,8 +99,9 @@ class NetworkTrainer(Trainer):
     def _weight(self, batch: dict[str, Any]) -> Tensor:
         if not batch.pop("counts", True):
             return torch.tensor(0.0)
-        if hasattr(self.model, "loss_weight") and "labels" in batch:
-            return self.model.loss_weight(batch["labels"]).float()
+        weigh = getattr(self.model, "loss_weight", None)
+        if weigh is not None and "labels" in batch:
+            return weigh(batch["labels"])
         return torch.tensor(float(len(next(iter(batch.values())))))
 
     def compute_loss(
@@ -130,10 +138,11 @@ class NetworkTrainer(Trainer):
         drops their predictions, but not what they did to a mean.
         """
         output = super().evaluation_loop(dataloader, description, *positional, **named)
-        told = output.predictions is not None and hasattr(self.model, "loss")
-        if self.args.world_size > 1 and told:
+        loss = getattr(self.model, "loss", None)
+        if self.args.world_size > 1 and loss is not None and output.predictions is not None:
             predictions, labels = map(torch.as_tensor, (output.predictions, output.label_ids))
-            output.metrics["eval_loss"] = self.model.loss(predictions, labels).item()
+            metrics: dict[str, float] = output.metrics or {}
+            metrics["eval_loss"] = loss(predictions, labels).item()
         return output
 
     # Checkpoints

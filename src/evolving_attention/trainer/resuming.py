@@ -14,6 +14,7 @@ from evolving_attention.trainer.network_trainer import NetworkTrainer
 from evolving_attention.trainer.processes import first_alone, from_all
 from evolving_attention.trainer.randomness import random_states, set_random_states
 from evolving_attention.trainer.snapshots import (
+    callback_states,
     load_json,
     restore_callbacks,
     save_json,
@@ -85,7 +86,7 @@ class WriteCheckpoints(TrainerCallback):
             return
         written = load_json(self.resumed / "progress.json")
         self.clock.go_on_from(written["seconds"])
-        restore_callbacks(state, self.trainer.callback_handler.callbacks)
+        restore_callbacks(written["callbacks"], self.trainer.callback_handler.callbacks)
         self.best.step = written["best_step"]
         if self.best.step:
             self.best.weights = load_file(self.resumed / "best.safetensors")
@@ -144,12 +145,13 @@ class WriteCheckpoints(TrainerCallback):
         losses: list[float],
     ) -> None:
         trainer = self.trainer
-        save_state(trainer.model, state, trainer.callback_handler.callbacks, folder)
+        save_state(trainer.model, state, folder)
         save_optimizer(trainer.optimizer, folder)
         save_json(trainer.lr_scheduler.state_dict(), folder / "schedule.json")
         save_json(states, folder / "random.json")
         progress = {
             "seconds": self.clock.seconds,
+            "callbacks": callback_states(trainer.callback_handler.callbacks),
             "best_step": self.best.step,
             "losses": losses,
             "last_logged": trainer._globalstep_last_logged,

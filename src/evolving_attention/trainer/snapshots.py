@@ -16,6 +16,7 @@ from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 __all__ = [
+    "callback_states",
     "load_json",
     "load_optimizer",
     "restore_callbacks",
@@ -40,15 +41,15 @@ def load_json(path: Path) -> Any:
 def save_optimizer(optimizer: Optimizer, folder: Path) -> None:
     """Write an optimiser's state: ``optimizer.safetensors`` and ``optimizer.json``."""
     state = optimizer.state_dict()
-    tensors, numbers = {}, {}
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
     for index, values in state["state"].items():
         for name, value in values.items():
-            place = tensors if isinstance(value, Tensor) else numbers
-            place[f"{index}.{name}"] = value
-    save_file(
-        {name: tensor.contiguous() for name, tensor in tensors.items()},
-        folder / f"{_OPTIMIZER}.safetensors",
-    )
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value.contiguous()
+            else:
+                numbers[f"{index}.{name}"] = value
+    save_file(tensors, folder / f"{_OPTIMIZER}.safetensors")
     groups = state["param_groups"]
     save_json({"groups": groups, "numbers": numbers}, folder / f"{_OPTIMIZER}.json")
 
@@ -64,21 +65,23 @@ def load_optimizer(optimizer: Optimizer, folder: Path) -> None:
     optimizer.load_state_dict({"state": state, "param_groups": written["groups"]})
 
 
-def save_state(model: torch.nn.Module, state: TrainerState, callbacks: list[Any], folder: Path) -> None:
-    """Write weights and the trainer's state, with the callbacks', as the Trainer reads them."""
+def save_state(model: torch.nn.Module, state: TrainerState, folder: Path) -> None:
+    """Write weights and the trainer's state, as the Trainer reads them."""
     save_model(model, str(folder / SAFE_WEIGHTS_NAME))
-    state.stateful_callbacks = {
-        type(callback).__name__: callback.state()
-        for callback in callbacks
-        if isinstance(callback, ExportableState)
-    }
     state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
 
-def restore_callbacks(state: TrainerState, callbacks: list[Any]) -> None:
-    """Set the attributes that callbacks had when the state was written."""
+def callback_states(callbacks: list[Any]) -> dict[str, Any]:
+    """Return the attributes of callbacks that have a state, such as how patient one was."""
+    return {
+        type(callback).__name__: callback.state()["attributes"]
+        for callback in callbacks
+        if isinstance(callback, ExportableState)
+    }
+
+
+def restore_callbacks(states: dict[str, Any], callbacks: list[Any]) -> None:
+    """Set what :func:`callback_states` returned."""
     for callback in callbacks:
-        written = state.stateful_callbacks.get(type(callback).__name__, {})
-        if isinstance(callback, ExportableState):
-            for name, value in written.get("attributes", {}).items():
-                setattr(callback, name, value)
+        for name, value in states.get(type(callback).__name__, {}).items():
+            setattr(callback, name, value)
