@@ -86,14 +86,14 @@ class Workspace:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         lock = FileLock(self.run / ".lock", timeout=0)
-        try:
-            with telling(self.run, "choose another output"):
+        with telling(self.run, "choose another output"):
+            try:
                 lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"another process is training into {self.run}: wait for it, or choose another "
-                "output."
-            ) from error
+            except Timeout as error:
+                raise InputError(
+                    f"another process is training into {self.run}: wait for it, or choose another "
+                    "output."
+                ) from error
         try:
             yield
         finally:
