@@ -1,8 +1,8 @@
 """The command line in a process that kills itself.
 
-``python -m tests.dying CALL NUMBER ARGUMENTS`` dies in a CALL, when it comes to it for the NUMBER-th
-time: making a ``batch``, flushing a file of a checkpoint to the disk (``flush``), or giving a folder
-its name (``rename``).
+``python -m tests.dying CALL NUMBER ARGUMENTS`` dies in a CALL, when it comes to it for the
+NUMBER-th time: making a ``batch``, flushing a file of a checkpoint to the disk (``flush``), or
+giving a folder its name (``rename``).
 """
 
 import os

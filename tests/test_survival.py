@@ -1,6 +1,5 @@
 """A run whose process is killed, really, ends with ``--resume`` as if nothing had happened."""
 
-import json
 import random
 import signal
 import subprocess
@@ -45,9 +44,8 @@ def kill(output, seconds):
 
 
 def without_times(folder):
-    metrics = json.loads((folder / "metrics.json").read_text())
-    del metrics["train_seconds"]
-    return metrics
+    lines = (folder / "metrics.json").read_text().splitlines()
+    return [line for line in lines if "train_seconds" not in line]
 
 
 @pytest.mark.slow

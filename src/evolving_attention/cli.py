@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from glob import escape
@@ -39,6 +40,8 @@ class _Parser(ArgumentParser):
 def _fail(message: str, *, speaks: bool | None = None) -> NoReturn:
     if _is_first() if speaks is None else speaks:
         print(f"evolving-attention: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        time.sleep(60)  # an end here would end the first process before it has spoken
     raise SystemExit(2)
 
 
@@ -144,8 +147,10 @@ def _train(options: Namespace) -> None:
         print(replace(recipe, model=model_options() | recipe.model).to_yaml(), end="")
         return
     from evolving_attention.runs import train
+    from evolving_attention.trainer.processes import disconnect
 
     run = train(recipe, progress=True, overwrite=options.overwrite, resume=options.resume)
+    disconnect()
     if not _is_first():
         return
     seconds, parameters = run.metrics["train_seconds"], run.metrics["parameters"]

@@ -101,6 +101,7 @@ def training_arguments(
         logging_strategy="epoch",
         logging_nan_inf_filter=False,
         report_to=[],
+        log_level_replica="error",
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -43,7 +43,19 @@ def is_first() -> bool:
 
 
 def connect() -> None:
-    """Let the processes know one another."""
+    """Let the processes know one another.
+
+    Raises
+    ------
+    InputError
+        They were started to hold parts of a network instead of copies.
+    """
+    for way in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{way}", "false").lower() == "true":
+            raise InputError(
+                f"training does not cut networks into parts: start it without {way}, with a copy "
+                "of the network in every process."
+            )
     if process_count() > 1:
         PartialState(cpu=not torch.accelerator.is_available())
 

@@ -4,6 +4,7 @@ No pickle: what a checkpoint holds can be read by anything, and reading it runs 
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def load_optimizer(optimizer: Optimizer, folder: Path) -> None:
 def save_state(model: torch.nn.Module, state: TrainerState, folder: Path) -> None:
     """Write weights and the trainer's state, as the Trainer reads them."""
     save_model(model, str(folder / SAFE_WEIGHTS_NAME))
-    state.save_to_json(str(folder / TRAINER_STATE_NAME))
+    save_json(asdict(state), folder / TRAINER_STATE_NAME)  # its own way would sort the history
 
 
 def callback_states(callbacks: list[Any]) -> dict[str, Any]:
