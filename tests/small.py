@@ -109,6 +109,22 @@ def interrupt_training(monkeypatch, after):
     monkeypatch.setattr(TimeSeriesTask, "collate", collate_or_interrupt)
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: no code of ours catches it."""
+
+
+def kill_training(monkeypatch, after):
+    """Kill the training when the batch after so many, of training or validation, is made."""
+    collate, made = TimeSeriesTask.collate, count()
+
+    def collate_or_die(self, examples):
+        if next(made) >= after:
+            raise Killed
+        return collate(self, examples)
+
+    monkeypatch.setattr(TimeSeriesTask, "collate", collate_or_die)
+
+
 def files_of(folder):
     """The bytes of every file below a folder, by their relative path."""
     return {

@@ -1,8 +1,10 @@
 """The command line: parses, calls, prints. Heavy imports wait until a command needs them."""
 
+import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -38,8 +40,11 @@ class _Parser(ArgumentParser):
         _fail(message)
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"evolving-attention: {' '.join(str(message).split())}", file=sys.stderr)
+def _fail(message: str, *, speaks: bool | None = None) -> NoReturn:
+    if _is_first() if speaks is None else speaks:
+        print(f"evolving-attention: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        time.sleep(60)  # an end here would end the first process before it has spoken
     raise SystemExit(2)
 
 
@@ -59,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options = _parser(path).parse_args(arguments)
         options[options.command].words = words
         _COMMANDS[options.command](options[options.command])
-    except (InputError, OSError) as error:
+    except InputError as error:
         _fail(str(error))
+    except OSError as error:  # of one process alone, where there are several
+        _fail(str(error), speaks=True)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -119,6 +126,9 @@ def _recipe_parser(description: str, recipe: Path | None) -> _Parser:
     _add_recipe(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a run in the output folder"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an unfinished run in the output folder"
     )
     # A flag of this name must take jsonargparse's own spelling of it too, "--print_config=".
     parser.add_argument(
@@ -293,8 +303,12 @@ def _train_recipe(recipe: Recipe, options: Namespace) -> None:
         print(replace(recipe, model=model_options() | recipe.model).to_yaml(), end="")
         return
     from evolving_attention.runs import train
+    from evolving_attention.trainer.processes import disconnect
 
-    run = train(recipe, progress=True, overwrite=options.overwrite)
+    run = train(recipe, progress=True, overwrite=options.overwrite, resume=options.resume)
+    disconnect()
+    if not _is_first():
+        return
     seconds, parameters = run.metrics["train_seconds"], run.metrics["parameters"]
     epoch = f"{'chose' if run.metrics['validation'] else 'last'} epoch {run.metrics['epoch']}"
     print(f"trained {parameters:,} parameters in {seconds:.0f} s; {epoch}")
@@ -302,6 +316,13 @@ def _train_recipe(recipe: Recipe, options: Namespace) -> None:
         if run.metrics[part]:
             _print_metrics(part, run.metrics[part])
     print(f"run folder: {run.folder}")
+    if (run.folder / "checkpoint").is_dir():
+        print("interrupted; --resume goes on with it")
+
+
+def _is_first() -> bool:
+    """Whether this process is the one to speak, under torchrun and ``accelerate launch``."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _tune(options: Namespace) -> None:

@@ -107,7 +107,9 @@ class TrainingOptions:
     epochs : int
         Passes over the training part, at the most.
     batch_size : int
-        Series in a step.
+        Series in an update, over all processes and accumulated pieces.
+    gradient_accumulation : int
+        Pieces a batch is cut into to save memory, computed one after the other.
     learning_rate : float
         Highest learning rate, after the warm-up.
     weight_decay : float
@@ -133,10 +135,16 @@ class TrainingOptions:
         bfloat16: mixed precision.
     gradient_checkpointing : bool
         Recompute blocks in the backward pass to save memory.
+    checkpoint_every : float or None
+        Seconds between two checkpoints, from which ``--resume`` goes on; 0: after every update;
+        None: no checkpoints.
+    tensorboard : bool
+        Write curves for TensorBoard into the run folder.
     """
 
     epochs: int = 100
     batch_size: int = 16
+    gradient_accumulation: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     optimizer: Literal["adamw", "radam"] = "adamw"
@@ -149,6 +157,8 @@ class TrainingOptions:
     refit: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
+    checkpoint_every: float | None = 60.0
+    tensorboard: bool = False
 
 
 @dataclass

@@ -6,7 +6,9 @@ A run folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors`
 """
 
 import json
-import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError, reading
@@ -34,7 +37,11 @@ from evolving_attention.tasks.time_series_data import (
     load_splits,
 )
 from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
+from evolving_attention.trainer.files import replacing_files
+from evolving_attention.trainer.processes import connect, first_alone, is_first, together
+from evolving_attention.trainer.tracking import check_tensorboard
 from evolving_attention.training import TrainedNetwork, check_options, quiet, train_network
+from evolving_attention.workspace import Workspace
 
 __all__ = ["Run", "train"]
 
@@ -141,21 +148,37 @@ class Run:
         return predict_logits(self.model, self.task.processor, data.series)
 
     def save(self) -> None:
-        """Write the run folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with quiet():
-            self.model.save_pretrained(self.folder)
-        self.task.processor.save_pretrained(self.folder)
-        (self.folder / "recipe.yaml").write_text(self.recipe.to_yaml())
-        self._save_report()
+        """Write the run folder; until all is written, what stands there stays."""
+        with self._writing() as folder:
+            with quiet():
+                self.model.save_pretrained(folder)
+            self.task.processor.save_pretrained(folder)
+            (folder / "recipe.yaml").write_text(self.recipe.to_yaml())
+            self._write_report(folder)
 
     def _save_report(self) -> None:
-        (self.folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
-        (self.folder / "README.md").write_text(_model_card(self))
+        with self._writing() as folder:
+            self._write_report(folder)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Path]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing_files(self.folder) as folder:
+            yield folder
+
+    def _write_report(self, folder: Path) -> None:
+        (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
+        (folder / "README.md").write_text(_model_card(self))
 
 
-def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) -> Run:
+def train(
+    recipe: Recipe, *, progress: bool = False, overwrite: bool = False, resume: bool = False
+) -> Run:
     """Train a recipe into its run folder, and read the test part once, at the end.
+
+    The training writes checkpoints into the folder, ``recipe.training.checkpoint_every`` so many
+    seconds; they go when the run is finished. Under torchrun or ``accelerate launch`` every process
+    calls this; the first writes, and reads the test part.
 
     Parameters
     ----------
@@ -165,28 +188,76 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
         Whether to show a progress bar.
     overwrite : bool
         Whether a run that stands in the output folder may be replaced.
+    resume : bool
+        Whether to go on with an unfinished run that stands in the output folder: to the weights,
+        to the bit, that it would have had. Without a checkpoint there the training starts at its
+        beginning.
 
     Raises
     ------
     InputError
-        Something in the recipe or the data does not work; nothing was written.
+        Something in the recipe or the data does not work, and nothing was written; or writing
+        failed, and the last checkpoint stays.
     """
-    folder = Path(recipe.output)
-    if (folder / "config.json").exists() and not overwrite:
-        raise InputError(
-            f"{folder} already holds a run: choose another output, or say --overwrite."
-        )
     check_literals(recipe, "task")
-    _check_writable(folder)
     check_options(recipe.training)
     check_model_options(recipe.model)
+    if recipe.training.tensorboard:
+        check_tensorboard()
+    connect()
     task = task_to_train(recipe, progress=progress)
-    training, test = _load_data(recipe)
+    workspace = Workspace(Path(recipe.output), recipe.training.checkpoint_every)
+    with ExitStack() as stack:
+        opened = workspace.opened(resume=resume, overwrite=overwrite)
+        first_alone(lambda: stack.enter_context(opened))
+        training, test = together(lambda: _load_data(recipe))
+        first_alone(lambda: workspace.claim(recipe, training))
+        if resume and progress and is_first():
+            _announce(workspace)
+        run = _train(recipe, task, training, workspace, progress)
+        run.metrics["test"] = first_alone(lambda: _finish(run, test, workspace))
+    return run
+
+
+def _finish(run: Run, test: LabelledSeries | None, workspace: Workspace) -> dict[str, float] | None:
+    """Save the run, measure it on the test part, and remove the checkpoints."""
+    with workspace.telling():
+        run.save()  # before the test part is read: nothing is lost should that fail
+        if test is not None and _can_measure(run.recipe, test):
+            run.metrics["test"] = run.task.evaluate(run.model, test)
+            run._save_report()
+    if not run.metrics["interrupted"]:
+        workspace.clear()
+    return run.metrics["test"]
+
+
+def _announce(workspace: Workspace) -> None:
+    if workspace.is_unfinished:
+        told = f"going on with the unfinished run in {workspace.run}"
+    else:
+        told = f"there is no checkpoint in {workspace.run}: training from the beginning"
+    tqdm.write(told, file=sys.stderr)
+
+
+def _train(
+    recipe: Recipe,
+    task: TimeSeriesTask,
+    training: LabelledSeries,
+    workspace: Workspace,
+    progress: bool,
+) -> Run:
     network = train_network(
-        task, training, recipe.model, recipe.training, seed=recipe.seed, progress=progress
+        task,
+        training,
+        recipe.model,
+        recipe.training,
+        seed=recipe.seed,
+        progress=progress,
+        checkpoints=workspace.checkpoints,
+        tensorboard=workspace.run / "tensorboard" if recipe.training.tensorboard else None,
     )
     recipe = _resolved(recipe, task, network)
-    run = Run(folder, recipe, task, network.model, {})
+    run = Run(workspace.run, recipe, task, network.model, {})
     run.metrics = {
         "epoch": network.epoch,
         "interrupted": network.interrupted,
@@ -197,10 +268,6 @@ def train(recipe: Recipe, *, progress: bool = False, overwrite: bool = False) ->
         "history": network.history,
         "pretraining": (task.history or None) if isinstance(task, FineTuningTask) else None,
     }
-    run.save()  # before the test part is read: nothing is lost should that fail
-    if test is not None and _can_measure(recipe, test):
-        run.metrics["test"] = task.evaluate(run.model, test)
-        run._save_report()
     return run
 
 
@@ -225,12 +292,6 @@ def _resolved(recipe: Recipe, task: TimeSeriesTask, network: TrainedNetwork) -> 
         model=model_options(network.model.config),
         processing=replace(recipe.processing, **used),
     )
-
-
-def _check_writable(folder: Path) -> None:
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise InputError(f"{folder} cannot be written: {nearest} is no folder that may be written.")
 
 
 def _validation(network: TrainedNetwork) -> dict[str, float] | None:

@@ -358,6 +358,10 @@ class _EADCTransformerWithHead(EADCTransformerPreTrainedModel):
         """Return the mean loss of a batch."""
         raise NotImplementedError
 
+    def loss_weight(self, labels: Tensor) -> Tensor:
+        """Return what a batch's mean loss weighs in the mean loss of several batches."""
+        return torch.tensor(float(len(labels)))
+
 
 class EADCTransformerForClassification(_EADCTransformerWithHead):
     """EA-DC-Transformer that tells classes apart; ``config.num_labels`` of them."""
@@ -369,6 +373,12 @@ class EADCTransformerForClassification(_EADCTransformerWithHead):
         return F.cross_entropy(
             logits, labels, weight=weight, label_smoothing=self.config.label_smoothing
         )
+
+    def loss_weight(self, labels: Tensor) -> Tensor:
+        """Return the weight of the classes ``[B]``, by which their mean is taken."""
+        if self.config.class_weights is None:
+            return super().loss_weight(labels)
+        return torch.tensor(self.config.class_weights, device=labels.device)[labels].sum()
 
 
 class EADCTransformerForRegression(_EADCTransformerWithHead):
