@@ -26,11 +26,11 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
 
     Parameters
     ----------
-    hidden_size : int, default=128
+    hidden_size : int, default=64
         Width of the network, and numbers in a vector.
     num_blocks : int, default=4
         Blocks of two augmented convolutions each, of dilation 1, 2, 4, ...
-    num_attention_heads : int, default=8
+    num_attention_heads : int, default=4
         Attention heads.
     key_ratio : float, default=0.25
         The papers' k: key channels as a share of the width; 0 in both ratios: no attention.
@@ -51,7 +51,7 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
     map_initialization : str, default="random"
         ``"random"``, or ``"identity"``: start as the twin.
     patch_size : int or str, default="auto"
-        Steps in a position; ``"auto"``: 1, and more for series beyond 256 steps.
+        Steps in a position; ``"auto"``: 1, and more for series beyond 80 steps.
     hidden_dropout : float, default=0.1
         Dropout of hidden states.
     model_options : dict[str, Any], optional
@@ -62,11 +62,12 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
         Mean number of steps in a hidden stretch.
     together : bool, default=False
         Whether all channels are hidden at the same steps.
-    epochs : int, default=100
-        Passes over the training data, at the most.
+    epochs : int or str, default="auto"
+        Passes over the training data, at the most; ``"auto"``: as many as make 400 updates, and no
+        fewer than 5.
     batch_size : int, default=16
         Series in a step.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Of the optimiser.
     weight_decay : float, default=1e-2
         Of the optimiser.
@@ -121,9 +122,9 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
     def __init__(
         self,
         *,
-        hidden_size: int = 128,
+        hidden_size: int = 64,
         num_blocks: int = 4,
-        num_attention_heads: int = 8,
+        num_attention_heads: int = 4,
         key_ratio: float = 0.25,
         value_ratio: float = 0.25,
         dilated: bool = True,
@@ -139,9 +140,9 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
         masked_share: float = 0.15,
         mean_length: float = 3.0,
         together: bool = False,
-        epochs: int = 100,
+        epochs: int | str = "auto",
         batch_size: int = 16,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 1e-2,
         optimizer: str = "adamw",
         schedule: str = "cosine",

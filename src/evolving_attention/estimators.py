@@ -26,11 +26,11 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
 
     Parameters
     ----------
-    hidden_size : int, default=128
+    hidden_size : int, default=64
         Width of the network.
     num_blocks : int, default=4
         Blocks of two augmented convolutions each, of dilation 1, 2, 4, ...
-    num_attention_heads : int, default=8
+    num_attention_heads : int, default=4
         Attention heads.
     key_ratio : float, default=0.25
         The papers' k: key channels as a share of the width; 0 in both ratios: no attention.
@@ -53,16 +53,17 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
     pooling : str, default="mean"
         ``"mean"``, ``"max"``, ``"attention"``, or ``"flatten"`` as the papers.
     patch_size : int or str, default="auto"
-        Steps in a position; ``"auto"``: 1, and more for series beyond 256 steps.
+        Steps in a position; ``"auto"``: 1, and more for series beyond 80 steps.
     hidden_dropout : float, default=0.1
         Dropout of hidden states.
     model_options : dict[str, Any], optional
         Further options of the model's configuration, by name.
-    epochs : int, default=100
-        Passes over the training data, at the most.
+    epochs : int or str, default="auto"
+        Passes over the training data, at the most; ``"auto"``: as many as make 400 updates, and no
+        fewer than 5.
     batch_size : int, default=16
         Series in a step.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Of the optimiser.
     weight_decay : float, default=1e-2
         Of the optimiser.
@@ -89,6 +90,9 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
         Whether only the head is trained.
     pretraining_epochs : int, default=0
         Passes over the training series, without their labels, before training; 0: none.
+    augmentation : dict[str, Any], optional
+        How training series vary, by the names of
+        :class:`~evolving_attention.recipe.AugmentationOptions`, such as ``{"slicing": 0.3}``.
     n_estimators : int, default=1
         Networks, differing in their seeds, whose predictions are averaged.
     class_weight : {"balanced"} or dict, optional
@@ -126,9 +130,9 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
     def __init__(
         self,
         *,
-        hidden_size: int = 128,
+        hidden_size: int = 64,
         num_blocks: int = 4,
-        num_attention_heads: int = 8,
+        num_attention_heads: int = 4,
         key_ratio: float = 0.25,
         value_ratio: float = 0.25,
         dilated: bool = True,
@@ -142,9 +146,9 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
         patch_size: int | str = "auto",
         hidden_dropout: float = 0.1,
         model_options: dict[str, Any] | None = None,
-        epochs: int = 100,
+        epochs: int | str = "auto",
         batch_size: int = 16,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 1e-2,
         optimizer: str = "adamw",
         schedule: str = "cosine",
@@ -157,6 +161,7 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
         pretrained: EADCTransformerEncoder | str | Path | None = None,
         freeze: bool = False,
         pretraining_epochs: int = 0,
+        augmentation: dict[str, Any] | None = None,
         n_estimators: int = 1,
         class_weight: str | dict[Any, float] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -193,6 +198,7 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
         self.pretrained = pretrained
         self.freeze = freeze
         self.pretraining_epochs = pretraining_epochs
+        self.augmentation = augmentation
         self.n_estimators = n_estimators
         self.class_weight = class_weight
         self.random_state = random_state
@@ -221,11 +227,11 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
 
     Parameters
     ----------
-    hidden_size : int, default=128
+    hidden_size : int, default=64
         Width of the network.
     num_blocks : int, default=4
         Blocks of two augmented convolutions each, of dilation 1, 2, 4, ...
-    num_attention_heads : int, default=8
+    num_attention_heads : int, default=4
         Attention heads.
     key_ratio : float, default=0.25
         The papers' k: key channels as a share of the width; 0 in both ratios: no attention.
@@ -248,16 +254,17 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
     pooling : str, default="mean"
         ``"mean"``, ``"max"``, ``"attention"``, or ``"flatten"`` as the papers.
     patch_size : int or str, default="auto"
-        Steps in a position; ``"auto"``: 1, and more for series beyond 256 steps.
+        Steps in a position; ``"auto"``: 1, and more for series beyond 80 steps.
     hidden_dropout : float, default=0.1
         Dropout of hidden states.
     model_options : dict[str, Any], optional
         Further options of the model's configuration, by name.
-    epochs : int, default=100
-        Passes over the training data, at the most.
+    epochs : int or str, default="auto"
+        Passes over the training data, at the most; ``"auto"``: as many as make 400 updates, and no
+        fewer than 5.
     batch_size : int, default=16
         Series in a step.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Of the optimiser.
     weight_decay : float, default=1e-2
         Of the optimiser.
@@ -284,6 +291,9 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
         Whether only the head is trained.
     pretraining_epochs : int, default=0
         Passes over the training series, without their labels, before training; 0: none.
+    augmentation : dict[str, Any], optional
+        How training series vary, by the names of
+        :class:`~evolving_attention.recipe.AugmentationOptions`, such as ``{"slicing": 0.3}``.
     n_estimators : int, default=1
         Networks, differing in their seeds, whose predictions are averaged.
     random_state : int, RandomState instance or None, default=None
@@ -317,9 +327,9 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
     def __init__(
         self,
         *,
-        hidden_size: int = 128,
+        hidden_size: int = 64,
         num_blocks: int = 4,
-        num_attention_heads: int = 8,
+        num_attention_heads: int = 4,
         key_ratio: float = 0.25,
         value_ratio: float = 0.25,
         dilated: bool = True,
@@ -333,9 +343,9 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
         patch_size: int | str = "auto",
         hidden_dropout: float = 0.1,
         model_options: dict[str, Any] | None = None,
-        epochs: int = 100,
+        epochs: int | str = "auto",
         batch_size: int = 16,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 1e-2,
         optimizer: str = "adamw",
         schedule: str = "cosine",
@@ -348,6 +358,7 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
         pretrained: EADCTransformerEncoder | str | Path | None = None,
         freeze: bool = False,
         pretraining_epochs: int = 0,
+        augmentation: dict[str, Any] | None = None,
         n_estimators: int = 1,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -383,6 +394,7 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
         self.pretrained = pretrained
         self.freeze = freeze
         self.pretraining_epochs = pretraining_epochs
+        self.augmentation = augmentation
         self.n_estimators = n_estimators
         self.random_state = random_state
         self.verbose = verbose

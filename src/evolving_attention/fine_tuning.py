@@ -6,10 +6,11 @@ from typing import Any, Self
 
 from sklearn.base import clone
 
+from evolving_attention.attention.checks import check_choice
 from evolving_attention.encoder import EADCTransformerEncoder
 from evolving_attention.ensemble import NetworkEnsemble
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import PretrainingOptions
+from evolving_attention.recipe import AugmentationOptions, PretrainingOptions
 from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
 
@@ -29,12 +30,19 @@ class FineTunedEnsemble(NetworkEnsemble):
             self._kind,
             self._processing(),
             getattr(self, "class_weight", None),
+            self._augmentation(),
             pretrained=self._start(),
             pretraining=PretrainingOptions(epochs=own["pretraining_epochs"]),
             training=self._training(),
             freeze=own["freeze"],
             progress=self.verbose > 0,
         )
+
+    def _augmentation(self) -> AugmentationOptions:
+        names = tuple(AugmentationOptions.__dataclass_fields__)
+        for name in self.augmentation or {}:
+            check_choice("an option of augmentation", name, names)
+        return AugmentationOptions(**(self.augmentation or {}))
 
     def _start(self) -> PretrainedEncoder | None:
         if self.pretrained is None:

@@ -77,13 +77,14 @@ class ProcessingOptions:
 
 @dataclass
 class AugmentationOptions:
-    """How training series vary from epoch to epoch, after normalisation; 0 everywhere: not at all.
+    """How training series vary from epoch to epoch, after normalisation; 0: not at all.
 
     Attributes
     ----------
-    slicing : float
+    slicing : float or "auto"
         Largest share of a series that is cut away at its ends; what is left is stretched to the
-        length of the series.
+        length of the series. ``"auto"``: 0.2 for classes; 0 for numbers, which may depend on how
+        fast a series runs.
     scaling : float
         Standard deviation of a factor around 1, drawn for each channel.
     jitter : float
@@ -92,7 +93,7 @@ class AugmentationOptions:
         Share of steps at which all channels are set to 0.
     """
 
-    slicing: float = 0.0
+    slicing: float | Literal["auto"] = "auto"
     scaling: float = 0.0
     jitter: float = 0.0
     masking: float = 0.0
@@ -104,8 +105,10 @@ class TrainingOptions:
 
     Attributes
     ----------
-    epochs : int
-        Passes over the training part, at the most.
+    epochs : int or "auto"
+        Passes over the training part, at the most. ``"auto"``: as many as make
+        :data:`~evolving_attention.trainer.budget.UPDATES` updates, and no fewer than
+        :data:`~evolving_attention.trainer.budget.FEWEST_EPOCHS`.
     batch_size : int
         Series in an update, over all processes and accumulated pieces.
     gradient_accumulation : int
@@ -142,10 +145,10 @@ class TrainingOptions:
         Write curves for TensorBoard into the run folder.
     """
 
-    epochs: int = 100
+    epochs: int | Literal["auto"] = "auto"
     batch_size: int = 16
     gradient_accumulation: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     optimizer: Literal["adamw", "radam"] = "adamw"
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -9,6 +9,7 @@ from typing import Any
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import TrainingOptions
 from evolving_attention.trainer.arguments import check_options
+from evolving_attention.trainer.budget import number_of_epochs
 from evolving_attention.trainer.checkpoints import Checkpoints
 from evolving_attention.trainer.chosen import chosen_network, keep_chosen
 from evolving_attention.trainer.contracts import TrainedNetwork, TrainingTask
@@ -76,6 +77,7 @@ def train_network(
     fitting = Fitting(task, options, seed, progress and is_first(), checkpoints, tensorboard)
     with seeded(seed):
         train, validation = together(lambda: task.split(data, options.validation, seed))
+        fitting.epochs = number_of_epochs(options, len(train))  # type: ignore[arg-type]
         model = together(lambda: task.build_model(model_options))
         refits = options.refit and validation is not None
         kept = chosen_network(checkpoints, model, fitting.clock) if checkpoints else None

@@ -3,11 +3,12 @@ import torch
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import AugmentationOptions
-from evolving_attention.tasks.augmentation import augment, check_augmentation
+from evolving_attention.tasks.augmentation import augment, augmentation_for, check_augmentation
 
 
 def drawn(series, seed=0, **amounts):
-    return augment(series, AugmentationOptions(**amounts), torch.Generator().manual_seed(seed))
+    options = AugmentationOptions(**{"slicing": 0.0, **amounts})
+    return augment(series, options, torch.Generator().manual_seed(seed))
 
 
 def ramp(steps=50, features=3):
@@ -17,7 +18,7 @@ def ramp(steps=50, features=3):
 def test_without_any_amount_nothing_changes_and_nothing_is_drawn():
     torch.manual_seed(0)
     state, series = torch.get_rng_state(), torch.randn(5, 2, generator=torch.Generator())
-    assert augment(series, AugmentationOptions()) is series
+    assert augment(series, AugmentationOptions(slicing=0.0)) is series
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -95,3 +96,11 @@ def test_an_amount_that_cannot_be_is_told_in_one_sentence(name, amount, wanted):
     with pytest.raises(InputError) as caught:
         check_augmentation(AugmentationOptions(**{name: amount}))
     assert str(caught.value) == f"augmentation.{name} must be {wanted}, got {amount!r}."
+
+
+def test_slicing_is_for_classes_alone_where_nobody_says_so():
+    options = AugmentationOptions(jitter=0.1)
+    check_augmentation(options)
+    assert augmentation_for("classification", options) == AugmentationOptions(0.2, jitter=0.1)
+    assert augmentation_for("regression", options) == AugmentationOptions(0.0, jitter=0.1)
+    assert augmentation_for("regression", AugmentationOptions(0.5)) == AugmentationOptions(0.5)

@@ -78,10 +78,10 @@ class EADCTransformerConfig(PreTrainedConfig):
     input_size: int = 1
     max_length: int = 512
     patch_size: int = 1
-    hidden_size: int = 128
-    intermediate_size: int = 256
+    hidden_size: int = 64
+    intermediate_size: int = 128
     num_blocks: int = 4
-    num_attention_heads: int = 8
+    num_attention_heads: int = 4
     key_ratio: float | int = 0.25
     value_ratio: float | int = 0.25
     kernel_size: int = 3

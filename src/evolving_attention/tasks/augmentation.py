@@ -4,6 +4,7 @@ Shape letters: T steps, F features (channels of the series).
 """
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch import Tensor
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import AugmentationOptions
 
-__all__ = ["augment", "check_augmentation"]
+__all__ = ["augment", "augmentation_for", "check_augmentation"]
 
 
 def augment(
@@ -25,8 +26,8 @@ def augment(
     series_TF : Tensor of shape [T, F]
         Not changed in place.
     options : AugmentationOptions
-        How much of each change; with 0 everywhere the series is returned as it is, and nothing is
-        drawn.
+        How much of each change, in numbers; with 0 everywhere the series is returned as it is, and
+        nothing is drawn.
     generator : torch.Generator, optional
         Source of chance. Default: PyTorch's global one, which checkpoints save and restore.
 
@@ -35,21 +36,29 @@ def augment(
     Tensor of shape [T, F]
     """
     for change, amount in (
-        (_slice, options.slicing),
+        (_slice, float(options.slicing)),
         (_scale, options.scaling),
         (_jitter, options.jitter),
         (_hide, options.masking),
     ):
-        if amount > 0:
+        if amount:
             series_TF = change(series_TF, amount, generator)
     return series_TF
 
 
+def augmentation_for(kind: str, options: AugmentationOptions) -> AugmentationOptions:
+    """Return the options with a number for ``slicing="auto"``."""
+    if options.slicing != "auto":
+        return options
+    return replace(options, slicing=0.2 if kind == "classification" else 0.0)
+
+
 def check_augmentation(options: AugmentationOptions) -> None:
     """Raise :class:`InputError`, in one sentence, for an amount that cannot be."""
-    for name, below in (("slicing", 1.0), ("scaling", math.inf), ("jitter", math.inf)):
+    if options.slicing != "auto":
+        _check_amount("slicing", options.slicing, 1.0)
+    for name, below in (("scaling", math.inf), ("jitter", math.inf), ("masking", 1.0)):
         _check_amount(name, getattr(options, name), below)
-    _check_amount("masking", options.masking, 1.0)
 
 
 def _check_amount(name: str, amount: object, below: float) -> None:

@@ -37,7 +37,7 @@ from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerForRegression,
 )
 from evolving_attention.recipe import AugmentationOptions, ProcessingOptions
-from evolving_attention.tasks.augmentation import augment, check_augmentation
+from evolving_attention.tasks.augmentation import augment, augmentation_for, check_augmentation
 from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_numbers
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 #: With ``patch_size="auto"``, patches are made so long that a series has no more positions.
-MAX_POSITIONS = 256
+MAX_POSITIONS = 80
 
 
 @dataclass
@@ -63,7 +63,7 @@ class TimeSeriesDataset(Dataset[dict[str, Any]]):
 
     inputs: list[NDArray[np.float32]]
     targets: NDArray
-    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
+    augmentation: AugmentationOptions = field(default_factory=lambda: AugmentationOptions(0.0))
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -158,7 +158,7 @@ class TimeSeriesTask:
     class_weight : {"balanced"} or dict of label to weight, optional
         Weight of the classes in the loss.
     augmentation : AugmentationOptions, optional
-        How training series vary; default: not at all.
+        How training series vary.
     pretrained : PretrainedEncoder, optional
         What networks start from. Default: chance.
     """
@@ -181,8 +181,9 @@ class TimeSeriesTask:
         self.pretrained = pretrained
         self.processing = processing or ProcessingOptions()
         self.class_weight = class_weight
-        self.augmentation = augmentation or AugmentationOptions()
-        check_augmentation(self.augmentation)
+        augmentation = augmentation or AugmentationOptions()
+        check_augmentation(augmentation)
+        self.augmentation = augmentation_for(kind, augmentation)
         self.processor = TimeSeriesProcessor(**asdict(self.processing))
         self.metric = "accuracy" if kind == "classification" else "rmse"
         self.greater_is_better = kind == "classification"

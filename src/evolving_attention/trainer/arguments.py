@@ -46,7 +46,10 @@ def _is_number(value: Any) -> bool:
 
 
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "epochs": (_is_count, "a whole number, at least 1"),
+    "epochs": (
+        lambda value: value == "auto" or _is_count(value),
+        "a whole number, at least 1, or 'auto'",
+    ),
     "batch_size": (_is_count, "a whole number, at least 1"),
     "gradient_accumulation": (_is_count, "a whole number, at least 1"),
     "learning_rate": (lambda value: _is_number(value) and value > 0, "a positive number"),
@@ -67,6 +70,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def training_arguments(
     options: TrainingOptions,
+    epochs: int,
     seed: int,
     folder: Path,
     *,
@@ -79,7 +83,7 @@ def training_arguments(
     on_metric = options.select_by == "metric"
     arguments = TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=options.epochs,
+        num_train_epochs=epochs,
         per_device_train_batch_size=series,
         per_device_eval_batch_size=2 * series,
         gradient_accumulation_steps=options.gradient_accumulation,

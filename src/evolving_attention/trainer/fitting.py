@@ -57,6 +57,8 @@ class Fitting:
         Folder for TensorBoard's files.
     clock : Clock
         Tells the seconds of all of it.
+    epochs : int
+        Passes over the training part, known once there is one.
     """
 
     task: TrainingTask
@@ -66,6 +68,7 @@ class Fitting:
     checkpoints: Checkpoints | None = None
     tensorboard: Path | None = None
     clock: Clock = field(default_factory=Clock)
+    epochs: int = 1
 
     def fit(
         self,
@@ -96,11 +99,11 @@ class Fitting:
                 trainer.add_callback(StopAfter(stop_after))
             self._track(trainer, part)
             resumed = self._keep_checkpoints(trainer, best, part)
-            with self._progress(trainer, stop_after or self.options.epochs):
+            with self._progress(trainer, stop_after or self.epochs):
                 interrupted = _train(trainer, resumed)
         best.load_into(model)
         step = best.step or trainer.state.global_step
-        epoch = round(step * self.options.epochs / trainer.state.max_steps)
+        epoch = round(step * self.epochs / trainer.state.max_steps)
         return TrainedNetwork(model.eval(), epoch, 0.0, interrupted, _history(trainer.state))
 
     def _trainer(
@@ -120,6 +123,7 @@ class Fitting:
             model,
             training_arguments(
                 options,
+                self.epochs,
                 self.seed,
                 folder,
                 holds_out=validation is not None,
