@@ -42,6 +42,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     """
     values = asdict(recipe)
     del values["output"], values["data"]["archive"]
+    del values["training"]["checkpoint_every"], values["training"]["tensorboard"]
     values["model"] = model_options() | values["model"]
     for part in ("train", "test"):
         if (source := values["data"][part]) and (file := training_file(source)):

@@ -18,8 +18,10 @@ from evolving_attention import Run, read_recipe, train
 from evolving_attention.comparison import compare, execution, report
 from evolving_attention.errors import InputError
 from tests.small import (
+    Killed,
     files_of,
     interrupt_training,
+    kill_training,
     levels,
     one_sentence,
     small_recipe,
@@ -167,7 +169,29 @@ class TestGoingOn:
         assert len(results) == 11  # and those of before are reported too
         assert list(results["variant"].unique()) == ["evolving", "twin", "wide", "kernel_1"]
 
-    def test_an_interrupted_run_is_run_again_from_its_start(
+    @pytest.mark.parametrize("seconds", [None, 0], ids=["no checkpoint", "checkpoint"])
+    def test_a_killed_run_goes_on_from_its_checkpoint_or_starts_again(
+        self, recipe, output, tmp_path, monkeypatch, seconds
+    ):
+        recipe = replace(recipe, training=replace(recipe.training, checkpoint_every=seconds))
+        with monkeypatch.context() as patch:
+            kill_training(patch, after=5)  # in the middle of the second run
+            with pytest.raises(Killed):
+                compare(recipe, tmp_path, seeds=2)
+        resumed = []
+
+        def note(own, **options):
+            resumed.append(options["resume"])
+            return train(own, **options)
+
+        monkeypatch.setattr(execution, "train", note)
+        results = compare(recipe, tmp_path, seeds=2)
+        assert resumed == [seconds is not None, False, False]
+        same = pd.read_csv(output / "results.csv").query("variant != 'wide'")
+        scores = ["variant", "seed", "accuracy", "log_loss"]
+        assert_frame_equal(results[scores], same[scores].reset_index(drop=True))
+
+    def test_an_interrupted_run_is_not_finished(
         self, recipe, output, tmp_path, trained, monkeypatch
     ):
         with monkeypatch.context() as patch:

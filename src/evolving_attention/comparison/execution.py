@@ -15,6 +15,7 @@ from evolving_attention.comparison.results import METRICS
 from evolving_attention.errors import InputError, reason
 from evolving_attention.records import check_same, read_json, write_json
 from evolving_attention.runs import train
+from evolving_attention.workspace import Workspace
 
 __all__ = ["run_all", "unfinished"]
 
@@ -81,8 +82,8 @@ def _run(run: PlannedRun, keep_weights: bool) -> str:
         "variant": run.variant.name,
         "seed": run.recipe.seed,
     }
-    if run.folder.is_dir():
-        shutil.rmtree(run.folder)  # what a killed or failed process left
+    if not _goes_on(run) and run.folder.is_dir():
+        shutil.rmtree(run.folder)  # what a process left that was killed early, or failed
     try:
         figures, message = (_run_peer if run.variant.is_peer else _run_network)(run, keep_weights)
     except Exception as error:  # whatever a peer or the data make it raise
@@ -98,12 +99,18 @@ def _run(run: PlannedRun, keep_weights: bool) -> str:
     return outcome
 
 
+def _goes_on(run: PlannedRun) -> bool:
+    """Tell whether there is a checkpoint of a run that was killed; one that failed starts anew."""
+    return not (run.folder / "result.json").exists() and Workspace(run.folder).is_unfinished
+
+
 def _run_peer(run: PlannedRun, _: bool) -> tuple[dict[str, Any], str]:
     return run_peer(run.variant.name, run.recipe)
 
 
 def _run_network(run: PlannedRun, keep_weights: bool) -> tuple[dict[str, Any], str]:
-    trained = train(run.recipe, progress=sys.stderr.isatty(), overwrite=True)
+    resume = _goes_on(run)
+    trained = train(run.recipe, progress=sys.stderr.isatty(), resume=resume, overwrite=not resume)
     if trained.metrics["interrupted"]:
         raise KeyboardInterrupt
     if trained.metrics["test"] is None:

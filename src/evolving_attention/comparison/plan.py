@@ -99,7 +99,8 @@ def _check(name: str, recipe: Recipe) -> None:
         check_options(recipe.training)
         check_augmentation(recipe.augmentation)
         check_model_options(recipe.model)
-        EADCTransformerConfig(**{**recipe.model, "patch_size": 1})
+        if recipe.pretrained is None:  # whose options would come first
+            EADCTransformerConfig(**{**recipe.model, "patch_size": 1})
     except (ValueError, TypeError, StrictDataclassError) as error:
         raise InputError(f"variant {name!r} does not work: {reason(error)}.") from error
 

@@ -40,7 +40,7 @@ VARIANTS: Mapping[str, dict[str, Any]] = MappingProxyType(
 PEERS = ("rocket", "multirocket_hydra", "quant")
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
-_SECTIONS = ("model", "training", "processing", "augmentation", "class_weight")
+_SECTIONS = ("model", "training", "processing", "augmentation", "pretraining", "class_weight")
 
 
 @dataclass(frozen=True)

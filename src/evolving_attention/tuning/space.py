@@ -39,7 +39,7 @@ DEFAULT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
     }
 )
 
-_SECTIONS = ("model", "training", "processing", "augmentation", "class_weight")
+_SECTIONS = ("model", "training", "processing", "augmentation", "pretraining", "class_weight")
 
 
 def read_space(path: str | Path) -> dict[str, dict[str, Any]]:
