@@ -18,10 +18,10 @@ DEFAULTS = {
     "input_size": 1,
     "max_length": 512,
     "patch_size": 1,
-    "hidden_size": 128,
-    "intermediate_size": 256,
+    "hidden_size": 64,
+    "intermediate_size": 128,
     "num_blocks": 4,
-    "num_attention_heads": 8,
+    "num_attention_heads": 4,
     "key_ratio": 0.25,
     "value_ratio": 0.25,
     "kernel_size": 3,
@@ -32,6 +32,7 @@ DEFAULTS = {
     "map_activation": "relu",
     "learned_mixing": False,
     "map_initialization": "random",
+    "normalize_maps": False,
     "evolve_first_block": True,
     "hidden_dropout": 0.1,
     "attention_dropout": 0.0,
@@ -47,7 +48,7 @@ OTHERS = {
     "hidden_size": 32,
     "intermediate_size": 24,
     "num_blocks": 3,
-    "num_attention_heads": 4,
+    "num_attention_heads": 2,
     "key_ratio": 0.5,
     "value_ratio": 1,
     "kernel_size": 5,
@@ -58,6 +59,7 @@ OTHERS = {
     "map_activation": "identity",
     "learned_mixing": True,
     "map_initialization": "identity",
+    "normalize_maps": True,
     "evolve_first_block": False,
     "hidden_dropout": 0.2,
     "attention_dropout": 0.3,
@@ -228,17 +230,17 @@ def count(config):
 
 def test_a_twin_lacks_exactly_the_kernels_of_seven_layers():
     config = EADCTransformerConfig()
-    assert count(config) - count(config.twin()) == 7 * (9 * 64 + 8)
+    assert count(config) - count(config.twin()) == 7 * (9 * 16 + 4)
 
 
 @pytest.mark.parametrize(
     ("options", "saved"),
     [
-        ({"evolve_first_block": False}, 6 * (9 * 64 + 8)),
-        ({"map_kernel_size": 1}, 7 * (64 + 8)),
-        ({"map_kernel_size": 5}, 7 * (25 * 64 + 8)),
-        ({"map_activation": "identity"}, 7 * 9 * 64),
-        ({"learned_mixing": True}, 7 * (9 * 64 + 8 + 2)),
+        ({"evolve_first_block": False}, 6 * (9 * 16 + 4)),
+        ({"map_kernel_size": 1}, 7 * (16 + 4)),
+        ({"map_kernel_size": 5}, 7 * (25 * 16 + 4)),
+        ({"map_activation": "identity"}, 7 * 9 * 16),
+        ({"learned_mixing": True}, 7 * (9 * 16 + 4 + 2)),
         ({"beta": 0.0}, 0),
     ],
     ids=str,

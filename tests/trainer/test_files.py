@@ -70,9 +70,9 @@ def test_files_stay_where_the_new_ones_cannot_be_written(tmp_path):
     def fail():
         with replacing_files(tmp_path) as draft:
             (draft / "a").write_text("ne")
-            raise OSError
+            raise OSError("no space")
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="no space"):
         fail()
     assert files_of(tmp_path) == {"a": b"old"}
 

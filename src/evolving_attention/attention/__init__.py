@@ -1,6 +1,11 @@
 """The mechanism: attention whose maps evolve from layer to layer."""
 
-from evolving_attention.attention.functional import evolve_map, evolving_attention, probabilities
+from evolving_attention.attention.functional import (
+    evolve_map,
+    evolving_attention,
+    normalize_map,
+    probabilities,
+)
 from evolving_attention.attention.masks import causal_mask, padding_mask
 from evolving_attention.attention.modules import (
     EvolvingAttention,
@@ -21,6 +26,7 @@ __all__ = [
     "causal_mask",
     "evolve_map",
     "evolving_attention",
+    "normalize_map",
     "padding_mask",
     "probabilities",
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "WINDOWS",
     "evolve_map",
     "evolving_attention",
+    "normalize_map",
     "probabilities",
 ]
 
@@ -249,6 +250,36 @@ def evolve_map(
     padded_BHNM = F.pad(mixed_BHNM, WINDOWS[window](weight.shape[-1]))
     convolved_BHNM = ACTIVATIONS[activation](F.conv2d(padded_BHNM, weight, bias))
     return _zero_masked(_blend(mixed_BHNM, convolved_BHNM, beta), mask)
+
+
+def normalize_map(map_BHNM: Tensor, mask: Tensor | None = None, eps: float = 1e-6) -> Tensor:
+    """Give every row of a map mean 0 and variance 1 over the keys that it may attend to.
+
+    The softmax cannot see what is added to a row, and the scale of maps fades along a chain: an
+    alpha below 1 halves what it is handed again and again. Rows alone are looked at, so nothing
+    passes from one query to another.
+
+    Parameters
+    ----------
+    map_BHNM : Tensor of shape [B, H, N, M]
+        A map, 0 where masked.
+    mask : bool Tensor broadcastable to [B, H, N, M], optional
+        True where a query may attend to a key.
+    eps : float
+        Added to the variance: a row of equal entries becomes 0.
+
+    Returns
+    -------
+    Tensor of shape [B, H, N, M]
+        0 where masked.
+    """
+    if mask is None:
+        return F.layer_norm(map_BHNM, map_BHNM.shape[-1:], eps=eps)
+    count_BHN1 = mask.sum(-1, keepdim=True).clamp(min=1)
+    map_BHNM = _zero_masked(map_BHNM, mask)
+    centered_BHNM = _zero_masked(map_BHNM - map_BHNM.sum(-1, keepdim=True) / count_BHN1, mask)
+    variance_BHN1 = centered_BHNM.square().sum(-1, keepdim=True) / count_BHN1
+    return centered_BHNM * torch.rsqrt(variance_BHN1 + eps)
 
 
 def probabilities(map_BHNM: Tensor, mask: Tensor | None = None) -> Tensor:

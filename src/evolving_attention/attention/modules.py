@@ -14,6 +14,7 @@ from evolving_attention.attention.functional import (
     BACKENDS,
     WINDOWS,
     evolving_attention,
+    normalize_map,
 )
 
 __all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttention"]
@@ -74,6 +75,9 @@ class EvolvingAttention(nn.Module):
         ``activation="identity"``; alpha is learned from 0, which needs ``learned_mixing=True`` (or
         no residual at all, ``alpha=0``); beta stays fixed, as it is only the kernel's scale when
         there is no activation.
+    normalize : bool
+        Mix with the previous map after :func:`normalize_map`, so that it cannot fade. The papers'
+        form does not.
     dropout : float in [0, 1]
         Dropout of the probabilities.
     backend : str
@@ -96,6 +100,7 @@ class EvolvingAttention(nn.Module):
         window: str = "bidirectional",
         learned_mixing: bool = False,
         initialization: str = "random",
+        normalize: bool = False,
         dropout: float = 0.0,
         backend: str = "auto",
     ) -> None:
@@ -108,7 +113,7 @@ class EvolvingAttention(nn.Module):
         if num_heads < 1:
             raise ValueError(f"num_heads must be at least 1, got {num_heads}.")
         self.activation, self.window, self.backend = activation, window, backend
-        self.dropout = dropout
+        self.dropout, self.normalize = dropout, normalize
         self.identity_start = initialization == "identity"
         self.initial_mixing = (0.0 if self.identity_start else float(alpha), float(beta))
         self.alpha: float | nn.Parameter = float(alpha)
@@ -150,12 +155,11 @@ class EvolvingAttention(nn.Module):
         scale: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the output ``[B, H, N, V]`` and this layer's map ``[B, H, N, M]``."""
-        has_residual = isinstance(self.alpha, Tensor) or self.alpha > 0
         return evolving_attention(
             query_BHNE,
             key_BHME,
             value_BHMV,
-            previous_map if has_residual else None,
+            self.handed(previous_map, mask),
             None if self.convolution is None else self.convolution.weight,
             None if self.convolution is None else self.convolution.bias,
             alpha=self.alpha,
@@ -169,6 +173,12 @@ class EvolvingAttention(nn.Module):
             training=self.training,
             backend=self.backend,
         )
+
+    def handed(self, previous_map: Tensor | None, mask: Tensor | None) -> Tensor | None:
+        """Return the previous map as this layer mixes with it; None without a residual."""
+        if previous_map is None or not (isinstance(self.alpha, Tensor) or self.alpha > 0):
+            return None
+        return normalize_map(previous_map, mask) if self.normalize else previous_map
 
     def extra_repr(self) -> str:
         """Show what distinguishes one evolution from another."""

@@ -13,6 +13,11 @@ from evolving_attention.recipe import Recipe, change_recipe
 
 __all__ = ["PEERS", "VARIANTS", "Variant", "is_name", "parse_variant", "parse_variants"]
 
+_IDENTITY = {
+    "model.learned_mixing": True,
+    "model.map_initialization": "identity",
+    "model.map_activation": "identity",
+}
 _PLAIN_MIX = {"model.learned_mixing": False, "model.map_initialization": "random"}
 
 #: Named variants, as what they change in a recipe.
@@ -22,6 +27,9 @@ VARIANTS: Mapping[str, dict[str, Any]] = MappingProxyType(
         "residual_only": {"model.beta": 0.0, **_PLAIN_MIX},
         "convolution_only": {"model.alpha": 0.0, **_PLAIN_MIX},
         "learned_mixing": {"model.learned_mixing": True},
+        "identity_start": _IDENTITY,
+        "normalized_maps": {"model.normalize_maps": True},
+        "normalized_identity": {"model.normalize_maps": True, **_IDENTITY},
         "kernel_1": {"model.map_kernel_size": 1},
         "kernel_5": {"model.map_kernel_size": 5},
         "leaky_relu": {"model.map_activation": "leaky_relu"},

@@ -97,8 +97,8 @@ def _retrace(layer: EvolvingAttention, steps: Steps) -> None:
     """
     evolve = partial(evolve_map, mask=steps.mask)
     mixed_BHNM, residual_BHNM = evolve(steps.logits_BHNM), None
-    if steps.previous_BHNM is not None and (isinstance(layer.alpha, Tensor) or layer.alpha > 0):
-        mix = partial(evolve, previous_map=steps.previous_BHNM, alpha=layer.alpha)
+    if (handed_BHNM := layer.handed(steps.previous_BHNM, steps.mask)) is not None:
+        mix = partial(evolve, previous_map=handed_BHNM, alpha=layer.alpha)
         mixed_BHNM = mix(steps.logits_BHNM)
         residual_BHNM = mix(torch.zeros_like(steps.logits_BHNM))
     expected_BHNM, convolved_BHNM, activated_BHNM = mixed_BHNM, None, None

@@ -168,6 +168,7 @@ def _augmented_convolution(
         activation=config.map_activation,
         learned_mixing=config.learned_mixing and evolves,
         initialization=config.map_initialization,
+        normalize=config.normalize_maps,
         dropout=config.attention_dropout,
     )
     return AugmentedConv1d(

@@ -57,6 +57,8 @@ class EADCTransformerConfig(PreTrainedConfig):
         Learn alpha and beta in every layer.
     map_initialization : {"random", "identity"}
         See :class:`~evolving_attention.attention.EvolvingAttention`.
+    normalize_maps : bool
+        Mix with the previous map after every row of it got mean 0 and variance 1.
     evolve_first_block : bool
         Evolve between the two augmented convolutions of the first block too.
     hidden_dropout, attention_dropout : float in [0, 1)
@@ -92,6 +94,7 @@ class EADCTransformerConfig(PreTrainedConfig):
     map_activation: str = "relu"
     learned_mixing: bool = False
     map_initialization: str = "random"
+    normalize_maps: bool = False
     evolve_first_block: bool = True
     hidden_dropout: float | int = 0.1
     attention_dropout: float | int = 0.0
