@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from evolving_attention import EADCTransformerClassifier, EADCTransformerEncoder
 from evolving_attention.recipe import PretrainingOptions, ProcessingOptions, TrainingOptions
 from evolving_attention.tasks.embedding import embed_series
-from evolving_attention.tasks.time_series import model_options
+from evolving_attention.tasks.time_series import MAX_POSITIONS, model_options
 from tests.small import cut, files_of, one_sentence, two_classes
 
 SMALL = {"hidden_size": 8, "num_blocks": 1, "num_attention_heads": 2, "batch_size": 8}
@@ -151,7 +151,7 @@ class TestVectors:
         assert np.isfinite(new().fit_transform(X)).all()
 
     def test_long_series_are_cut_into_patches(self):
-        X, _ = two_classes(steps=300)
+        X, _ = two_classes(steps=2 * MAX_POSITIONS)
         ((_, network),) = new().fit(X).members_
         assert network.model.config.patch_size == 2
 

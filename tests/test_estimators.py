@@ -17,7 +17,12 @@ from sklearn.preprocessing import FunctionTransformer
 
 from evolving_attention import EADCTransformerClassifier, EADCTransformerRegressor
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import ProcessingOptions, Recipe, TrainingOptions
+from evolving_attention.recipe import (
+    AugmentationOptions,
+    ProcessingOptions,
+    Recipe,
+    TrainingOptions,
+)
 from evolving_attention.tasks.time_series import TimeSeriesTask, model_options
 from tests.small import cut, files_of, interrupt_training, levels, one_sentence, two_classes
 
@@ -25,7 +30,7 @@ ESTIMATORS = [EADCTransformerClassifier, EADCTransformerRegressor]
 BOTH = pytest.mark.parametrize("estimator", ESTIMATORS)
 SMALL = {"hidden_size": 8, "num_blocks": 1, "num_attention_heads": 2, "batch_size": 8}
 #: What an estimator has beside options of model, training and processing.
-OWN = {"model_options", "n_estimators", "class_weight", "random_state", "verbose"}
+OWN = {"model_options", "augmentation", "n_estimators", "class_weight", "random_state", "verbose"}
 #: A value that each parameter can take, where not every value goes.
 GIVEN = {"normalization": "series", "clip": 7.5, "longer_series": "error"}
 GIVEN |= {"freeze": True, "pretraining_epochs": 3}
@@ -232,6 +237,9 @@ class TestParameters:
             ({"optimizer": "sgd"}, "optimizer"),
             ({"schedule": "step"}, "schedule"),
             ({"longer_series": "drop"}, "longer_series"),
+            ({"augmentation": {"stretch": 0.1}}, "'stretch'"),
+            ({"augmentation": {"slicing": 1.5}}, "augmentation.slicing"),
+            ({"epochs": "many"}, "training.epochs"),
         ],
         ids=str,
     )
@@ -244,6 +252,23 @@ def _value(stated):
     """The value that a docstring states, such as ``1e-3`` or ``"mean"``."""
     words = {"True": True, "False": False, "None": None}
     return words[stated] if stated in words else json.loads(stated)
+
+
+class TestAugmentation:
+    def test_series_vary_for_classes_and_not_for_numbers_where_nobody_says_so(self):
+        for estimator, share in ((EADCTransformerClassifier, 0.2), (EADCTransformerRegressor, 0.0)):
+            ((task, _),) = fitted(estimator).members_
+            assert task.augmentation == AugmentationOptions(slicing=share)
+
+    def test_the_options_given_are_those_of_the_task(self):
+        ((task, _),) = classifier(augmentation={"jitter": 0.1}).fit(*two_classes()).members_
+        assert task.augmentation == AugmentationOptions(slicing=0.2, jitter=0.1)
+
+    def test_it_changes_what_is_learned_and_not_what_is_asked(self, series):
+        plain = fitted(EADCTransformerClassifier, augmentation={"slicing": 0.0})
+        varied = fitted(EADCTransformerClassifier, augmentation={"slicing": 0.0, "jitter": 1.0})
+        assert not np.allclose(plain.predict_proba(series), varied.predict_proba(series))
+        assert_array_equal(varied.predict_proba(series), varied.predict_proba(series))
 
 
 class TestSeeds:

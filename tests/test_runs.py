@@ -115,10 +115,10 @@ class TestTheFolder:
             assert run.recipe.model[name] == getattr(EADCTransformerConfig(), name), name
 
     def test_the_resolved_recipe_says_how_long_automatic_patches_became(self, folder):
-        data = write_npz(folder / "long.npz", lambda **options: two_classes(steps=300, **options))
+        data = write_npz(folder / "long.npz", lambda **options: two_classes(steps=150, **options))
         long = train(small_recipe(data, folder / "long", epochs=1))
         assert yaml.safe_load((long.folder / "recipe.yaml").read_text())["model"]["patch_size"] == 2
-        assert long.model.config.max_positions == 150
+        assert long.model.config.max_positions == 75
 
     def test_the_card_tells_settings_and_figures(self, run):
         _, front, body = (run.folder / "README.md").read_text().split("---\n", 2)

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 from sklearn.base import clone
 
-from evolving_attention.attention.checks import check_choice
 from evolving_attention.encoder import EADCTransformerEncoder
 from evolving_attention.ensemble import NetworkEnsemble
 from evolving_attention.errors import InputError
@@ -40,8 +39,10 @@ class FineTunedEnsemble(NetworkEnsemble):
 
     def _augmentation(self) -> AugmentationOptions:
         names = tuple(AugmentationOptions.__dataclass_fields__)
-        for name in self.augmentation or {}:
-            check_choice("an option of augmentation", name, names)
+        if unknown := [name for name in self.augmentation or {} if name not in names]:
+            raise InputError(
+                f"augmentation has no option {unknown[0]!r}: it has {', '.join(names)}."
+            )
         return AugmentationOptions(**(self.augmentation or {}))
 
     def _start(self) -> PretrainedEncoder | None:

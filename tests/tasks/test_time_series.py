@@ -12,6 +12,7 @@ from evolving_attention.models.ea_dc_transformer import (
 )
 from evolving_attention.recipe import ProcessingOptions
 from evolving_attention.tasks.time_series import (
+    MAX_POSITIONS,
     TimeSeriesTask,
     _batches_by_length,
     collate,
@@ -84,11 +85,11 @@ def test_batches_by_length_are_no_smaller_than_they_must_be():
 # The network
 
 
-@pytest.mark.parametrize("steps", [1, 100, 256, 257, 1000, 2500])
+@pytest.mark.parametrize("steps", [1, 50, MAX_POSITIONS, MAX_POSITIONS + 1, 1000, 2500])
 def test_patches_are_as_long_as_few_enough_positions_need(steps):
     config = split_task(labelled("ab", steps)).model_config({})
-    assert config.max_positions <= 256
-    assert config.patch_size == 1 or -(-steps // (config.patch_size - 1)) > 256
+    assert config.max_positions <= MAX_POSITIONS
+    assert config.patch_size == 1 or -(-steps // (config.patch_size - 1)) > MAX_POSITIONS
     assert split_task(labelled("ab", steps)).model_config({"patch_size": "auto"}) == config
 
 

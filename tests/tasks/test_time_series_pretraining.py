@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from evolving_attention.models import EADCTransformerForPretraining
 from evolving_attention.recipe import PretrainingOptions, ProcessingOptions
+from evolving_attention.tasks.time_series import MAX_POSITIONS
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
 from tests.tasks.helpers import (
@@ -146,7 +147,7 @@ def test_longer_series_are_masked_as_long_as_they_are_processed(longer):
 
 
 def test_the_network_predicts_every_channel_of_a_patch():
-    task, _, _ = split(sines_and_noise(8, steps=600, channels=2))
+    task, _, _ = split(sines_and_noise(8, steps=2 * MAX_POSITIONS + 1, channels=2))
     model = task.build_model(SMALL)
     assert type(model) is EADCTransformerForPretraining
     assert model.config.patch_size == 3
