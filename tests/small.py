@@ -10,6 +10,7 @@ import pytest
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import DataOptions, Recipe, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask
+from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
 
 #: Options of the model in a recipe.
 SMALL_MODEL = {
@@ -115,14 +116,18 @@ class Killed(BaseException):
 
 def kill_training(monkeypatch, after):
     """Kill the training when the batch after so many, of training or validation, is made."""
-    collate, made = TimeSeriesTask.collate, count()
+    made = count()
 
-    def collate_or_die(self, examples):
-        if next(made) >= after:
-            raise Killed
-        return collate(self, examples)
+    def dying(collate):
+        def collate_or_die(self, examples):
+            if next(made) >= after:
+                raise Killed
+            return collate(self, examples)
 
-    monkeypatch.setattr(TimeSeriesTask, "collate", collate_or_die)
+        return collate_or_die
+
+    for task in (TimeSeriesTask, TimeSeriesPretrainingTask):
+        monkeypatch.setattr(task, "collate", dying(task.collate))
 
 
 def files_of(folder):

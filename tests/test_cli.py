@@ -210,6 +210,19 @@ class TestTrain:
         call("train", recipe, "--training.epochs", "50")
         assert Run.load(tmp_path / "run").metrics["interrupted"] is True
 
+    def test_a_run_goes_on_where_ctrl_c_ended_it(self, call, refused, recipe, tmp_path):
+        options = ("--training.epochs", "5", "--training.checkpoint_every", "0")
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt_training(patch, after=12)
+            assert "--resume goes on" in call("train", recipe, *options)
+        assert "--resume" in refused("train", recipe, *options)
+        told = refused("train", recipe, "--resume", "--training.epochs", "6")
+        assert "training.epochs was 5 and is 6" in told
+        call("train", recipe, *options, "--resume")
+        assert len(Run.load(tmp_path / "run").metrics["history"]) == 5
+        assert Run.load(tmp_path / "run").metrics["interrupted"] is False
+        assert "is finished" in refused("train", recipe, *options, "--resume")
+
     def test_ctrl_c_elsewhere_exits_with_130(self, recipe, monkeypatch, capsys):
         def interrupt(*_, **__):
             raise KeyboardInterrupt
@@ -535,6 +548,10 @@ class TestAsAProcess:
     def test_the_installed_command_is_this_one(self):
         (command,) = entry_points(group="console_scripts", name="evolving-attention")
         assert command.load() is main
+
+    def test_the_package_is_the_command_too(self, call):
+        start = [sys.executable, "-m", "evolving_attention", "recipes"]
+        assert subprocess.run(start, capture_output=True, text=True).stdout == call("recipes")
 
     def test_a_mistake_exits_with_2_and_one_line(self, tmp_path):
         told = process("train", str(tmp_path / "nowhere"))

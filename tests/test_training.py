@@ -387,6 +387,8 @@ OUT_OF_RANGE = {
     "gradient_clip": [-1.0, INF],
     "validation": [-0.1, 1.0, NAN],
     "patience": [0, -3],
+    "gradient_accumulation": [0, -1, 2.0],
+    "checkpoint_every": [-1.0, NAN, INF],
 }
 UNKNOWN = {
     "optimizer": "sgd",

@@ -14,7 +14,8 @@ import pytest
 from safetensors import SafetensorError
 
 from evolving_attention import Run, train
-from evolving_attention.trainer import chosen, files, snapshots
+from evolving_attention.trainer import chosen, snapshots
+from evolving_attention.trainer.files import file_sum
 from tests.small import (
     Killed,
     files_of,
@@ -83,6 +84,18 @@ class TestGoingOn:
         assert run.metrics["test"] == Run.load(run.folder).evaluate()
         assert not (run.folder / "checkpoint").exists()
 
+    @pytest.mark.parametrize("after", [6, 14])
+    def test_pretraining_goes_on_too(self, recipe, tmp_path, after):
+        recipe = replace(recipe, pretraining=replace(recipe.pretraining, epochs=3))
+        alone = recipe.as_pretraining()
+        alone = replace(alone, training=replace(alone.training, epochs=4))
+        for kind in (recipe, alone):
+            break_off(kind, after)
+            run = train(kind, resume=True)
+            assert weights(run.folder) == undisturbed(kind, tmp_path)
+            shutil.rmtree(run.folder)
+            shutil.rmtree(tmp_path / "undisturbed")
+
     def test_without_a_run_it_starts_at_the_beginning_and_says_so(self, recipe, tmp_path, capfd):
         run = train(recipe, resume=True, progress=True)
         assert "there is no checkpoint" in capfd.readouterr().err
@@ -141,7 +154,7 @@ class TestGoingOn:
 
 def make_whole(folder):
     """Let a checkpoint that was changed pass for whole."""
-    sums = {name: files._sum(folder / name) for name in files_of(folder) if name != "sha256.json"}
+    sums = {name: file_sum(folder / name) for name in files_of(folder) if name != "sha256.json"}
     (folder / "sha256.json").write_text(json.dumps(sums))
 
 
@@ -220,12 +233,21 @@ class TestWhatStandsInTheWay:
         with one_sentence("number of processes", "was 1 and is 4"):
             train(recipe, resume=True)
 
+    def test_another_network_to_start_from_is_told(self, recipe, tmp_path):
+        pretrained = train(replace(recipe, output=str(tmp_path / "pretrained")))
+        recipe = replace(recipe, pretrained=str(pretrained.folder))
+        break_off(recipe)
+        train(replace(recipe, output=recipe.pretrained, pretrained=None, seed=4), overwrite=True)
+        with one_sentence("pretrained", "has changed"):
+            train(recipe, resume=True)
+
     def test_another_process_at_work_is_told(self, recipe):
         folder = recipe_folder(recipe)
         folder.mkdir()
         code = (
             "import sys, time; from filelock import FileLock;"
-            "FileLock(sys.argv[1] + '/.lock').acquire(); print('here', flush=True); time.sleep(60)"
+            "lock = FileLock(sys.argv[1] + '/.lock'); lock.acquire();"
+            "print('here', flush=True); time.sleep(60)"
         )
         start = [sys.executable, "-c", code, str(folder)]
         with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as other:

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = _parser().parse_args(arguments)
         if options.command is None:
             _fail(f"say what to do: {', '.join(_COMMANDS)}; --help explains.")
-        if name := options[options.command].get("recipe"):
+        if (name := options[options.command].get("recipe")) is not None:
             # once more, now that the recipe's own values are known
             path = recipe_path(name)
             read_recipe(path)  # the file is checked alone: overwrite is no value of a recipe

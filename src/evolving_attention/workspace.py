@@ -20,7 +20,13 @@ from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from evolving_attention.trainer.checkpoints import Checkpoints
-from evolving_attention.trainer.files import is_whole, remove_folder, telling, whole_folder
+from evolving_attention.trainer.files import (
+    file_sum,
+    is_whole,
+    remove_folder,
+    telling,
+    whole_folder,
+)
 from evolving_attention.trainer.processes import process_count
 from evolving_attention.trainer.snapshots import load_json, save_json
 
@@ -135,12 +141,14 @@ class Workspace:
         Raises
         ------
         InputError
-            An option, the training data or the number of processes has changed.
+            An option, the training data, the pretrained network or the number of processes is
+            another.
         """
         started = self.folder / "started"
         now = {
             "recipe": asdict(recipe),
             "data": _fingerprint(data),
+            "pretrained": _fingerprint_of_weights(recipe.pretrained),
             "processes": process_count(),
         }
         if self.is_unfinished:
@@ -170,6 +178,11 @@ class Workspace:
             raise InputError(
                 f"the training data have changed since {self.run} was started: give them as they "
                 f"were, {_AGAIN}."
+            )
+        if then["pretrained"] != now["pretrained"]:
+            raise InputError(
+                f"the network in {now['recipe']['pretrained']} has changed since {self.run} was "
+                f"started from it: put it back, {_AGAIN}."
             )
         if then["processes"] != now["processes"]:
             raise InputError(
@@ -206,3 +219,9 @@ def _fingerprint(data: LabelledSeries) -> str:
     targets = None if data.targets is None else np.asarray(data.targets).tolist()
     total.update(json.dumps(targets, default=str).encode())
     return total.hexdigest()
+
+
+def _fingerprint_of_weights(run: str | None) -> str | None:
+    """Return a hash of the weights in a run folder, if there are any."""
+    path = None if run is None else Path(run) / "model.safetensors"
+    return file_sum(path) if path is not None and path.is_file() else None

@@ -1,4 +1,4 @@
-"""Trainings whose batches may be cut: no dropout, and normalisation with fixed statistics.
+"""Trainings whose batches may be cut: no dropout, no augmentation, fixed statistics of norms.
 
 ``torchrun --nproc-per-node 2 -m tests.trainer.frozen FOLDER`` writes what two processes make of
 each of them into a folder.
@@ -12,7 +12,7 @@ from safetensors.torch import save_model
 from torch import nn
 
 from evolving_attention.models.masked_batch_norm import MaskedBatchNorm
-from evolving_attention.recipe import TrainingOptions
+from evolving_attention.recipe import AugmentationOptions, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from evolving_attention.trainer.processes import disconnect, is_first
@@ -51,7 +51,7 @@ def train(name, model=None, **changes):
         model = {"label_smoothing": 0.2} | (model or {})
     defaults = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
     return train_network(
-        FrozenTask(kind, class_weight=weight),
+        FrozenTask(kind, class_weight=weight, augmentation=AugmentationOptions(slicing=0.0)),
         data,
         MODEL | (model or {}),
         TrainingOptions(**(defaults | options | changes)),

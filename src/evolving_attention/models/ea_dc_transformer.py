@@ -359,9 +359,9 @@ class _EADCTransformerWithHead(EADCTransformerPreTrainedModel):
         """Return the mean loss of a batch."""
         raise NotImplementedError
 
-    def loss_weight(self, labels: Tensor) -> Tensor:
-        """Return what a batch's mean loss weighs in the mean loss of several batches."""
-        return torch.tensor(float(len(labels)))
+    def loss_weight(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return what the loss of a batch weighs in the mean loss of several batches."""
+        return torch.tensor(len(batch["labels"]))
 
 
 class EADCTransformerForClassification(_EADCTransformerWithHead):
@@ -375,10 +375,11 @@ class EADCTransformerForClassification(_EADCTransformerWithHead):
             logits, labels, weight=weight, label_smoothing=self.config.label_smoothing
         )
 
-    def loss_weight(self, labels: Tensor) -> Tensor:
-        """Return the weight of the classes ``[B]``, by which their mean is taken."""
+    def loss_weight(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the sum of the weights of a batch's classes, by which its mean is taken."""
         if self.config.class_weights is None:
-            return super().loss_weight(labels)
+            return super().loss_weight(batch)
+        labels = batch["labels"]
         return torch.tensor(self.config.class_weights, device=labels.device)[labels].sum()
 
 

@@ -114,6 +114,13 @@ class EADCTransformerForPretraining(EADCTransformerPreTrainedModel):
             maps=encoded.maps,
         )
 
+    def loss_weight(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return how many entries the loss of a batch is the mean of."""
+        counted_BTF = batch["label_mask"].bool()
+        if "attention_mask" in batch:
+            counted_BTF = counted_BTF & batch["attention_mask"].bool()[..., None]
+        return counted_BTF.sum()
+
 
 def masked_mean_squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Return the mean squared error where the mask is True, 0 where it never is.

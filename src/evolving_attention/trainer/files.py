@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from evolving_attention.errors import InputError
 
-__all__ = ["is_whole", "remove_folder", "replacing_files", "telling", "whole_folder"]
+__all__ = ["file_sum", "is_whole", "remove_folder", "replacing_files", "telling", "whole_folder"]
 
 _SUMS = "sha256.json"
 
@@ -36,7 +36,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     draft = _draft(target)
     try:
         yield draft
-        sums = {path.name: _sum(path) for path in sorted(draft.iterdir())}
+        sums = {path.name: file_sum(path) for path in sorted(draft.iterdir())}
         (draft / _SUMS).write_text(json.dumps(sums, indent=2) + "\n")
         _flush(*draft.iterdir(), draft)
         draft.rename(target)
@@ -67,7 +67,7 @@ def is_whole(folder: Path) -> bool:
     """Whether a folder holds every file that :func:`whole_folder` left in it, byte for byte."""
     try:
         sums = json.loads((folder / _SUMS).read_text())
-        return all(_sum(folder / name) == expected for name, expected in sums.items())
+        return all(file_sum(folder / name) == expected for name, expected in sums.items())
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -88,7 +88,8 @@ def _draft(target: Path) -> Path:
     return draft
 
 
-def _sum(path: Path) -> str:
+def file_sum(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -23,7 +23,7 @@ class NetworkTrainer(Trainer):
 
     An update is the same whether its batch is computed at once, in pieces one after the other
     (gradient accumulation) or in pieces by several processes: a piece's loss counts by its weight
-    in the batch, which a model may tell with ``loss_weight(labels)``, and is its number of series
+    in the batch, which a model may tell with ``loss_weight(batch)``, and is its number of series
     where it does not.
 
     With several processes the order of the data has a generator of its own, the same in all of
@@ -93,16 +93,16 @@ class NetworkTrainer(Trainer):
             weights = [self._weight(batch) for batch in batches]
             total = self.accelerator.reduce(torch.stack(weights).sum().to(device), "sum")
             for batch, weight in zip(batches, weights, strict=True):
-                batch["share"] = weight.to(device) / total
+                # Where nothing counts, as where no entry is masked, no piece does.
+                batch["share"] = weight.to(device) / total.clamp(min=torch.finfo().tiny)
         return batches, items
 
     def _weight(self, batch: dict[str, Any]) -> Tensor:
         if not batch.pop("counts", True):
             return torch.tensor(0.0)
         weigh = getattr(self.model, "loss_weight", None)
-        if weigh is not None and "labels" in batch:
-            return weigh(batch["labels"])
-        return torch.tensor(float(len(next(iter(batch.values())))))
+        series = len(next(iter(batch.values())))
+        return torch.as_tensor(series if weigh is None else weigh(batch)).float()
 
     def compute_loss(
         self,
