@@ -48,7 +48,7 @@ def labelled(targets: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def pretrain(
-    data: LabelledSeries, model: dict[str, Any], epochs: int, seed: int
+    data: LabelledSeries, model: dict[str, Any], epochs: int | str, seed: int
 ) -> PretrainedEncoder:
     task = TimeSeriesPretrainingTask()
     network = train_network(task, data, model, TrainingOptions(epochs=epochs), seed=seed)
@@ -59,7 +59,7 @@ def fine_tuned(
     train: LabelledSeries,
     rest: LabelledSeries,
     model: dict[str, Any],
-    epochs: int,
+    epochs: int | str,
     seed: int,
     encoder: PretrainedEncoder | None,
 ) -> dict[str, float]:
@@ -111,15 +111,19 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     return both.groupby(level=["labels", "way"], sort=False).agg(["mean", "std"])
 
 
+def number_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
 def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
     parser.add_argument("--labels", type=float, nargs="+", default=[0.1, 0.3, 1.0])
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--pretraining_epochs", type=int, default=60)
-    parser.add_argument("--hidden_size", type=int, default=128)
+    parser.add_argument("--epochs", type=number_or_auto, default="auto")
+    parser.add_argument("--pretraining_epochs", type=number_or_auto, default="auto")
+    parser.add_argument("--hidden_size", type=int, default=64)
     parser.add_argument("--num_blocks", type=int, default=4)
     parser.add_argument("--output", help="a CSV file: every fold and way")
     options = parser.parse_args()

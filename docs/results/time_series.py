@@ -1,0 +1,122 @@
+"""Write docs/results/time_series.md and its CSVs from finished comparisons; no figure is typed in.
+
+    python docs/results/time_series.py comparisons/classification comparisons/regression \
+        [--forms forms.csv] [--pretraining pretraining.csv]
+
+The comparisons are made by the commands that stand in the page. ``--forms`` is a table of
+``benchmarks/cross_validation.py``, ``--pretraining`` one of ``benchmarks/pretraining.py``.
+"""
+
+import re
+import shutil
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pandas as pd
+
+from evolving_attention.comparison.results import COLUMNS
+from evolving_attention.comparison.statistics import scores_by_data, summarise_gains
+from evolving_attention.comparison.tables import gains_table, markdown, scores_table
+
+FOLDER = Path(__file__).parent
+INTRODUCTION = """# Time series
+
+How the EA-DC-Transformer does with one set of defaults for all data sets, beside its twin without
+evolution, its ablations, and aeon's ROCKET, MultiROCKET-Hydra and QUANT on the same splits.
+Defaults were chosen on TRAIN parts only ([decisions](../decisions.md)); TEST is read once a run, at
+its end, and chooses nothing. This page and the CSVs beside it are written by
+`docs/results/time_series.py`.
+
+AppliancesEnergy and IEEEPPG are rebuilt from their raw sources to the published sizes; which
+windows of AppliancesEnergy are the test part is our choice (chronological), so its RMSE is not
+comparable with published ones.
+"""
+
+
+def aims(results: pd.DataFrame) -> str:
+    """Tell of each aim whether it is met, with the figures."""
+    rows = []
+    classified = results[results["kind"] == "classification"]
+    scores = scores_by_data(classified, "accuracy")
+    for peer in (name for name in ("rocket", "multirocket_hydra", "quant") if name in scores):
+        both = scores[["evolving", peer]].dropna()
+        own, theirs = both.mean()
+        found = f"{own:.4f} against {theirs:.4f}, {len(both)} data sets"
+        rows.append([f"mean accuracy at the level of {peer}", found, _met(own >= theirs)])
+    for kind, metric in (
+        ("classification", "accuracy"),
+        ("classification", "log_loss"),
+        ("regression", "rmse"),
+    ):
+        runs = results[results["kind"] == kind]
+        for gain in summarise_gains(runs, metric, "evolving").to_dict("records"):
+            if gain["against"] not in ("twin", "dilated_only", "attention_only"):
+                continue
+            found = f"{gain['gain']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+            aim = f"{kind}: ahead of {gain['against']} in {metric.replace('_', ' ')}"
+            rows.append([aim, found, _met(gain["low"] > 0)])
+    return markdown(["aim", "found", ""], rows)
+
+
+def _met(is_met: bool) -> str:
+    return "met" if is_met else "missed"
+
+
+def section(folder: Path) -> str:
+    """Return a comparison's report, its headings a level down and its pictures beside this page."""
+    text = (folder / "README.md").read_text()
+    for picture in folder.glob("ranks*.png"):
+        name = f"time_series_{folder.name}_{picture.name}"
+        shutil.copyfile(picture, FOLDER / name)
+        text = text.replace(f"({picture.name})", f"({name})")
+    return re.sub(r"^(#+) ", r"#\1 ", text, flags=re.M)
+
+
+def forms(path: Path) -> str:
+    """Tell of the forms of evolution that were tried, by cross-validation on TRAIN."""
+    shutil.copyfile(path, FOLDER / "time_series_forms.csv")
+    table = pd.read_csv(path)
+    parts = [
+        "## Forms of evolution, on TRAIN alone",
+        "Cross-validation by `benchmarks/cross_validation.py` with the defaults; n counts folds.",
+        gains_table(table, ["accuracy", "log_loss"], "evolving"),
+        scores_table(table, "accuracy"),
+        scores_table(table, "log_loss"),
+    ]
+    return "\n\n".join(parts)
+
+
+def pretraining(path: Path) -> str:
+    """Tell whether pretraining helps, by cross-validation on TRAIN."""
+    shutil.copyfile(path, FOLDER / "time_series_pretraining.csv")
+    table = pd.read_csv(path).rename(columns={"way": "variant", "fold": "seed"})
+    table["data"] = [f"{share:.0%} of the labels" for share in table["labels"]]
+    metrics = ["accuracy", "log_loss"]
+    parts = [
+        "## Pretraining, on TRAIN alone",
+        "JapaneseVowels, by `benchmarks/pretraining.py`, which tells what the ways are. First all "
+        "shares of labels together, n counts shares × folds; then all labels alone.",
+        gains_table(table, metrics, "pretrained"),
+        gains_table(table[table["labels"] == 1.0], metrics, "pretrained"),
+        *(scores_table(table, metric) for metric in metrics),
+    ]
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("comparisons", nargs="+", type=Path)
+    parser.add_argument("--forms", type=Path)
+    parser.add_argument("--pretraining", type=Path)
+    options = parser.parse_args()
+    results = pd.concat(pd.read_csv(folder / "results.csv") for folder in options.comparisons)
+    results[list(COLUMNS)].to_csv(FOLDER / "time_series.csv", index=False)
+    finished = results[results["status"] == "finished"]
+    parts = [INTRODUCTION, "## Aims", aims(finished), *map(section, options.comparisons)]
+    parts += [forms(options.forms)] if options.forms else []
+    parts += [pretraining(options.pretraining)] if options.pretraining else []
+    (FOLDER / "time_series.md").write_text("\n\n".join(part.strip() for part in parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
