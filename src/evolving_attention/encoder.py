@@ -108,7 +108,7 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
     >>> from aeon.datasets import load_japanese_vowels
     >>> from evolving_attention import EADCTransformerEncoder
     >>> X, _ = load_japanese_vowels(split="train")
-    >>> encoder = EADCTransformerEncoder(epochs=60, random_state=0)
+    >>> encoder = EADCTransformerEncoder(random_state=0)
     >>> encoder.fit_transform(X).shape  # doctest: +SKIP
     (270, 128)
     """

@@ -118,7 +118,7 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
     >>> from aeon.datasets import load_japanese_vowels
     >>> from evolving_attention import EADCTransformerClassifier
     >>> X, y = load_japanese_vowels(split="train")
-    >>> classifier = EADCTransformerClassifier(epochs=60, random_state=0)
+    >>> classifier = EADCTransformerClassifier(random_state=0)
     >>> classifier.fit(X, y)  # doctest: +SKIP
     >>> classifier.predict_proba(X[:2]).shape  # doctest: +SKIP
     (2, 9)
@@ -315,7 +315,7 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
     >>> from aeon.datasets import load_covid_3month
     >>> from evolving_attention import EADCTransformerRegressor
     >>> X, y = load_covid_3month(split="train")
-    >>> regressor = EADCTransformerRegressor(epochs=60, random_state=0)
+    >>> regressor = EADCTransformerRegressor(random_state=0)
     >>> regressor.fit(X, y)  # doctest: +SKIP
     >>> regressor.predict(X[:2]).shape  # doctest: +SKIP
     (2,)
