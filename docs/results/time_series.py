@@ -29,7 +29,8 @@ its end, and chooses nothing. This page and the CSVs beside it are written by
 
 AppliancesEnergy and IEEEPPG are rebuilt from their raw sources to the published sizes; which
 windows of AppliancesEnergy are the test part is our choice (chronological), so its RMSE is not
-comparable with published ones.
+comparable with published ones. What was tried to make evolution help, and why it cannot do much so
+far, is told in the [decisions](../decisions.md).
 """
 
 
@@ -69,6 +70,7 @@ def section(folder: Path) -> str:
         name = f"time_series_{folder.name}_{picture.name}"
         shutil.copyfile(picture, FOLDER / name)
         text = text.replace(f"({picture.name})", f"({name})")
+    text = re.sub(r"\.\./[\w/]*/(?=[A-Z])", "", text)  # of the data's paths, the names
     return re.sub(r"^(#+) ", r"#\1 ", text, flags=re.M)
 
 
