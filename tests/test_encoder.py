@@ -63,7 +63,7 @@ class TestContracts:
     def test_its_parameters_are_those_of_the_classifier_where_they_mean_something(self):
         own = inspect.signature(EADCTransformerEncoder).parameters
         others = inspect.signature(EADCTransformerClassifier).parameters
-        labelled = {"pooling", "n_estimators", "class_weight"}
+        labelled = {"pooling", "n_estimators", "class_weight", "augmentation"}
         labelled |= {"pretrained", "freeze", "pretraining_epochs"}
         assert set(others) - set(own) == labelled
         assert set(own) - set(others) == {"masked_share", "mean_length", "together"}
