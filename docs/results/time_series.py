@@ -112,6 +112,7 @@ def main() -> None:
     parser.add_argument("--pretraining", type=Path)
     options = parser.parse_args()
     results = pd.concat(pd.read_csv(folder / "results.csv") for folder in options.comparisons)
+    results = results.drop_duplicates(["data", "variant", "seed"])
     results[list(COLUMNS)].to_csv(FOLDER / "time_series.csv", index=False)
     finished = results[results["status"] == "finished"]
     parts = [INTRODUCTION, "## Aims", aims(finished), *map(section, options.comparisons)]
