@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from evolving_attention import train
-from tests.small import SMALL_MODEL, files_of, small_recipe
+from tests.small import SMALL_MODEL, files_of
 
 #: Four updates an epoch and a checkpoint after each; a refit follows the choice of the epoch.
 TRAINING = {"epochs": 4, "batch_size": 64, "refit": True, "checkpoint_every": 0.0}
@@ -60,8 +59,11 @@ def test_a_run_that_was_killed_again_and_again_has_the_weights_of_an_undisturbed
     end = subprocess.run(command(output, "evolving_attention"), capture_output=True, text=True)
     assert end.returncode == 0, end.stderr
     assert "going on with the unfinished run" in end.stderr
-    expected = train(small_recipe("JapaneseVowels", tmp_path / "whole", training=TRAINING, seed=7))
-    assert files_of(output).keys() == files_of(expected.folder).keys()
+    # The other run has a process of its own too: what tests before this one left in the memory of
+    # theirs may choose other kernels, which round differently.
+    whole = tmp_path / "whole"
+    subprocess.run(command(whole, "evolving_attention"), check=True, capture_output=True)
+    assert files_of(output).keys() == files_of(whole).keys()
     for name in ("model.safetensors", "config.json", "preprocessor_config.json"):
-        assert files_of(output)[name] == files_of(expected.folder)[name], name
-    assert without_times(output) == without_times(expected.folder)
+        assert files_of(output)[name] == files_of(whole)[name], name
+    assert without_times(output) == without_times(whole)
