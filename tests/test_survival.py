@@ -59,8 +59,8 @@ def test_a_run_that_was_killed_again_and_again_has_the_weights_of_an_undisturbed
     end = subprocess.run(command(output, "evolving_attention"), capture_output=True, text=True)
     assert end.returncode == 0, end.stderr
     assert "going on with the unfinished run" in end.stderr
-    # The other run has a process of its own too: what tests before this one left in the memory of
-    # theirs may choose other kernels, which round differently.
+    # The other run has a process of its own too: inside the tests' process, where others ran before
+    # it, its weights once differed in the last bit, for a reason not yet found.
     whole = tmp_path / "whole"
     subprocess.run(command(whole, "evolving_attention"), check=True, capture_output=True)
     assert files_of(output).keys() == files_of(whole).keys()

@@ -47,6 +47,16 @@ def test_masked_entries_are_0_and_count_for_nothing():
     assert_close(rows[1, :, :4, :4], normalize_map(map_BHNM[1:, :, :4, :4])[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_once_with_a_mask_as_without(dtype):
+    map_BHNM = (1000 * tensors((B, H, N, N), dtype=torch.float32)[0]).to(dtype)
+    everything = torch.ones(B, 1, N, N, dtype=torch.bool)
+    expected = normalize_map(map_BHNM.float()).to(dtype)
+    for rows in (normalize_map(map_BHNM), normalize_map(map_BHNM, everything)):
+        assert rows.dtype is dtype
+        assert_close(rows, expected)
+
+
 def test_a_row_of_equal_entries_and_one_with_nothing_to_attend_become_0_with_finite_gradients():
     map_BHNM = torch.full((1, 1, 2, 3), 4.0, requires_grad=True)
     mask = torch.tensor([[True, True, True], [False, False, False]])

@@ -256,8 +256,8 @@ def normalize_map(map_BHNM: Tensor, mask: Tensor | None = None, eps: float = 1e-
     """Give every row of a map mean 0 and variance 1 over the keys that it may attend to.
 
     The softmax cannot see what is added to a row, and the scale of maps fades along a chain: an
-    alpha below 1 halves what it is handed again and again. Rows alone are looked at, so nothing
-    passes from one query to another.
+    alpha below 1 shrinks what it is handed again and again. Rows alone are looked at, so nothing
+    passes from one query to another. Statistics are taken in float32 at least.
 
     Parameters
     ----------
@@ -276,10 +276,11 @@ def normalize_map(map_BHNM: Tensor, mask: Tensor | None = None, eps: float = 1e-
     if mask is None:
         return F.layer_norm(map_BHNM, map_BHNM.shape[-1:], eps=eps)
     count_BHN1 = mask.sum(-1, keepdim=True).clamp(min=1)
-    map_BHNM = _zero_masked(map_BHNM, mask)
-    centered_BHNM = _zero_masked(map_BHNM - map_BHNM.sum(-1, keepdim=True) / count_BHN1, mask)
+    dtype = torch.promote_types(map_BHNM.dtype, torch.float32)  # squares of float16 overflow
+    wide_BHNM = _zero_masked(map_BHNM, mask).to(dtype)
+    centered_BHNM = _zero_masked(wide_BHNM - wide_BHNM.sum(-1, keepdim=True) / count_BHN1, mask)
     variance_BHN1 = centered_BHNM.square().sum(-1, keepdim=True) / count_BHN1
-    return centered_BHNM * torch.rsqrt(variance_BHN1 + eps)
+    return (centered_BHNM * torch.rsqrt(variance_BHN1 + eps)).to(map_BHNM.dtype)
 
 
 def probabilities(map_BHNM: Tensor, mask: Tensor | None = None) -> Tensor:
