@@ -29,7 +29,7 @@ class Sizes(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """Contiguous arrays of a layer; those that it does without are empty.
+    """Contiguous arrays of a layer. Where it does without a part, one row of zeros serves all.
 
     ``numbers`` are alpha, beta, the scale of the logits, the slope of the activation below 0 and
     the factor of probabilities that dropout keeps. ``offsets`` are where a convolution's inputs
@@ -39,15 +39,15 @@ class Layer(NamedTuple):
     query: np.ndarray  # [B, H, N, E]
     key: np.ndarray  # [B, H, M, E]
     value: np.ndarray  # [B, H, M, V]
-    previous: np.ndarray  # [B, H, N, M]
-    weight: np.ndarray  # [H, H K K], flat; of the backward pass the turned kernel too
+    previous: np.ndarray  # [B, H, N, M] or [1, 1, 1, M]
+    weight: np.ndarray  # [2 H H K K]: the kernel, and beta times the turned one; or empty
     bias: np.ndarray  # [H]
-    map_bias: np.ndarray  # [B or 1, H or 1, N, M]
-    mask: np.ndarray  # uint8, [B or 1, H or 1, N, M]
+    map_bias: np.ndarray  # [B or 1, H or 1, N or 1, M]
+    mask: np.ndarray  # uint8, [B or 1, H or 1, N or 1, M]
+    nothing: np.ndarray  # [M], zeros
     numbers: np.ndarray
     offsets: np.ndarray
     steps: np.ndarray
-    lines: np.ndarray
 
 
 class Results(NamedTuple):
@@ -55,7 +55,7 @@ class Results(NamedTuple):
 
     output: np.ndarray  # [B, H, N, V]
     own_map: np.ndarray  # [B, H, N, M]
-    signs: np.ndarray  # uint16, [B, H, N, P / 16]: where the convolution is positive
+    signs: np.ndarray  # int16, [B, H, N, P / 16] or one row: where the convolution is positive
     stats: np.ndarray  # [B, H, N, 2]: maximum and 1 / sum of the softmax
 
 
@@ -63,12 +63,12 @@ class Gradients(NamedTuple):
     """What the backward pass is given first, then what it writes, for C chunks of rows."""
 
     output: np.ndarray  # [B, H, N, V]
-    own_map: np.ndarray  # [B, H, N, M]
+    own_map: np.ndarray  # [B, H, N, M] or [1, 1, 1, M], zeros
     query: np.ndarray  # [B, H, N, E]
     key: np.ndarray  # [C, B, H, M, E]
     value: np.ndarray  # [C, B, H, M, V]
-    previous: np.ndarray  # [B, H, N, M]
-    map_bias: np.ndarray  # [B, H, N, M]
+    previous: np.ndarray  # [B, H, N, M] or one row, where it is not wanted
+    map_bias: np.ndarray  # the same
     weight: np.ndarray  # [C, B, H, H K K]
     bias: np.ndarray  # [C, B, H]
     numbers: np.ndarray  # [C, B, 2], float64: alpha and beta

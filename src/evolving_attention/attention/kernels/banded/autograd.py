@@ -45,18 +45,17 @@ class Options(NamedTuple):
         return 1 / (1 - self.dropout) if self.dropout < 1 else 0.0
 
 
-def _array(tensor: Tensor | None, like: Tensor, dims: int = 4) -> np.ndarray:
-    if tensor is None:
-        return np.empty((0,) * dims, like.detach().numpy().dtype)
-    return tensor.detach().contiguous().numpy()
+def _array(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().contiguous().numpy()
+    return array
 
 
-def _whole_rows(tensor: Tensor | None, N: int, M: int) -> Tensor | None:
-    """Give a broadcast mask or bias four dimensions and whole rows."""
+def _rows(tensor: Tensor | None, M: int, like: Tensor) -> np.ndarray:
+    """Give a tensor that broadcasts to a map four dimensions and whole rows; zeros for None."""
     if tensor is None:
-        return None
+        return np.zeros((1, 1, 1, M), _array(like[:0]).dtype)
     tensor = tensor[(None,) * (4 - tensor.dim())]
-    return tensor.expand(-1, -1, N, M).contiguous()
+    return _array(tensor.expand(-1, -1, -1, M))
 
 
 def _sizes(query: Tensor, value: Tensor, weight: Tensor | None, reach: tuple[int, int]) -> Sizes:
@@ -83,28 +82,28 @@ def _layer(
     options: Options,
     sizes: Sizes,
 ) -> Layer:
-    flat = _array(None, query, 1)
+    flat = query.new_empty(0)
     if weight is not None:
         turned = shares[1] * weight.detach().flip(2, 3).transpose(0, 1)
-        flat = torch.cat([weight.detach().reshape(-1), turned.reshape(-1)]).numpy()
+        flat = torch.cat([weight.detach().reshape(-1), turned.reshape(-1)])
     kernel = np.arange(sizes.K)
-    rows = np.arange(sizes.H * 1)[:, None, None] * (sizes.R + sizes.K - 1) + kernel[:, None]
-    slope = SLOPES[options.activation]
-    numbers = np.array([*shares, options.scale, slope, options.kept], _array(query, query).dtype)
-    mask = _whole_rows(mask, sizes.N, sizes.M)
+    lines = np.arange(sizes.H)[:, None, None] * (sizes.R + sizes.K - 1) + kernel[:, None]
+    everything = torch.ones(1, dtype=torch.bool)
+    nothing = _rows(None, sizes.M, query)
+    convolved = SLOPES[options.activation] if weight is not None else 1.0
     return Layer(
-        query=_array(query, query),
-        key=_array(key, query),
-        value=_array(value, query),
-        previous=_array(previous, query),
-        weight=flat,
-        bias=np.zeros(sizes.H, numbers.dtype) if bias is None else _array(bias, query),
-        map_bias=_array(_whole_rows(map_bias, sizes.N, sizes.M), query),
-        mask=np.empty((0,) * 4, np.uint8) if mask is None else mask.view(torch.uint8).numpy(),
-        numbers=numbers,
-        offsets=(rows * sizes.S + kernel).reshape(-1),
+        query=_array(query),
+        key=_array(key),
+        value=_array(value),
+        previous=_rows(previous, sizes.M, query),
+        weight=flat.numpy(),
+        bias=np.zeros(sizes.H, nothing.dtype) if bias is None else _array(bias),
+        map_bias=_rows(map_bias, sizes.M, query),
+        mask=_rows(everything if mask is None else mask, sizes.M, query).view(np.uint8),
+        nothing=nothing.reshape(-1),
+        numbers=np.array([*shares, options.scale, convolved, options.kept], nothing.dtype),
+        offsets=(lines * sizes.S + kernel).reshape(-1),
         steps=np.arange(max(sizes.E, sizes.V, sizes.R + sizes.K)) * sizes.P,
-        lines=np.arange(1),
     )
 
 
@@ -134,11 +133,9 @@ class BandedAttention(torch.autograd.Function):
         output = query.new_empty(B, H, N, sizes.V)
         own_map = query.new_empty(B, H, N, sizes.M)
         stats = query.new_empty(B, H, N, 2)
-        keeps_signs = weight is not None and options.activation != "identity"
-        signs = torch.empty(
-            (B, H, N, sizes.P // LANES) if keeps_signs and any(ctx.needs_input_grad) else (0,) * 4,
-            dtype=torch.int16,
-        )
+        kept = weight is not None and options.activation != "identity" and any(ctx.needs_input_grad)
+        rows = (B, H, N) if kept else (1, 1, 1)
+        signs = torch.zeros(*rows, sizes.P // LANES, dtype=torch.int16)
         tensors = (output, own_map, signs, stats)
         results = Results(*(tensor.numpy() for tensor in tensors))
         seed, threshold = np.int64(options.seed), np.uint64(options.threshold)
@@ -172,26 +169,26 @@ class BandedAttention(torch.autograd.Function):
             output_gradient = torch.zeros_like(output)
         chunks = chunks_of(B, N, H * N * sizes.M)
         count = max(chunk for *_, chunk in chunks) + 1
-        none = query.new_empty((0,) * 4)
+        unwanted = query.new_empty(1, 1, 1, sizes.M)
         made = {
             "query": query.new_empty(query.shape),
             "key": query.new_empty(count, *key.shape),
             "value": query.new_empty(count, *value.shape),
-            "previous": query.new_empty(own_map.shape) if needs[3] else none,
-            "map_bias": query.new_empty(own_map.shape) if needs[8] else none,
+            "previous": query.new_empty(own_map.shape) if needs[3] else unwanted,
+            "map_bias": query.new_empty(own_map.shape) if needs[8] else unwanted,
             "weight": query.new_empty(count, B, H, H * sizes.K**2),
             "bias": query.new_empty(count, B, H),
             "numbers": torch.empty(count, B, 2, dtype=torch.float64),
         }
         gradients = Gradients(
-            output=_array(output_gradient, query),
-            own_map=_array(map_gradient, query),
+            output=_array(output_gradient),
+            own_map=_rows(map_gradient, sizes.M, query),
             **{name: tensor.numpy() for name, tensor in made.items()},
         )
         seed, threshold = np.int64(options.seed), np.uint64(options.threshold)
         run(
             lambda memory, b0, b1, i0, i1, chunk: backward(
-                layer, results, gradients, sizes, memory, seed, threshold, needs[6], needs[7],
+                layer, results, gradients, sizes, memory, seed, threshold, needs[6],
                 chunk, b0, b1, i0, i1,
             ),
             chunks,

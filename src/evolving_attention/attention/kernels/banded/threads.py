@@ -37,9 +37,7 @@ def chunks_of(B: int, N: int, entries: int) -> list[Chunk]:
     ]
 
 
-def run(
-    work: Callable[..., None], chunks: list[Chunk], scratch: int, dtype: np.dtype
-) -> None:
+def run(work: Callable[..., None], chunks: list[Chunk], scratch: int, dtype: np.dtype) -> None:
     """Call ``work(scratch, *chunk)`` for each chunk, the last of them in this thread."""
 
     def call(chunk: Chunk) -> None:
