@@ -41,7 +41,7 @@ def attend(
     tensors = (query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias)
     output_BHNV, map_BHNM = BandedAttention.apply(
         *map(_wide, tensors),
-        alpha if previous_map is not None else 0.0,
+        alpha if previous_map is not None else 0.0,  # else it has no effect, and no gradient
         beta if weight is not None else 0.0,
         _wide(map_bias),
         mask,

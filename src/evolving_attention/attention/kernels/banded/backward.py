@@ -33,7 +33,7 @@ def backward_scratch(sizes: Sizes) -> int:
     H, N, _, E, V, K, P, S, R, *_ = sizes
     lines = R + K - 1
     samples = H * N * E + 2 * H * (E + V) * P
-    return samples + 2 * H * lines * S + H * lines * P + lines * P + H * R * P
+    return samples + 2 * H * lines * S + H * lines * P + lines * P + H * R * P + H * H * K * K
 
 
 @jit
@@ -116,7 +116,7 @@ def own_gradients(
     H, N, M, E, P, R = sizes.H, sizes.N, sizes.M, sizes.E, sizes.P, sizes.R
     zero, alpha, scale = scratch.dtype.type(0), layer.numbers[0], layer.numbers[2]
     alpha_gradient = 0.0
-    mask, nothing = layer.mask.reshape(-1), layer.nothing
+    mask, nothing = layer.mask.reshape(-1), layer.nothing.reshape(-1)
     previous, map_bias = layer.previous.reshape(-1), layer.map_bias.reshape(-1)
     to_previous, to_bias = gradients.previous.reshape(-1), gradients.map_bias.reshape(-1)
     query = gradients.query.reshape(-1)
@@ -151,6 +151,18 @@ def own_gradients(
                 alpha_gradient -= np.float64(product)
             query[at + j] *= scale * own_share
     return alpha_gradient
+
+
+@jit
+def turn_kernel(layer, H, K, scratch, turned):
+    """Write beta times the kernel with inputs and outputs exchanged, upside down and mirrored."""
+    n = turned
+    for h in range(H):
+        for o in range(H):
+            for place in range(K * K):
+                from_end = (o * H + h + 1) * K * K - 1 - place
+                scratch[n] = layer.numbers[1] * layer.weight[from_end]
+                n += 1
 
 
 @jit
@@ -194,6 +206,9 @@ def backward(
     gradient = shares + lines * P
     for j in range(mixed, gradient + H * R * P):
         scratch[j] = zero
+    turned = gradient + H * R * P
+    if convolves:
+        turn_kernel(layer, H, K, scratch, turned)
     weight_gradients = gradients.weight.reshape(-1)
     reach = max(top, bottom)
     for b in range(first_b, last_b):
@@ -241,7 +256,7 @@ def backward(
             if convolves:
                 for row in range(rows):
                     combine(
-                        scratch, gradient + row * P, R * P, H, layer.weight, H * depth, depth, 1,
+                        scratch, gradient + row * P, R * P, H, scratch, turned, depth, 1,
                         scratch, convolved + row * S, layer.offsets, depth, P, 1,
                     )  # fmt: skip
             alpha_gradient += own_gradients(
@@ -252,7 +267,7 @@ def backward(
             gradients, sizes, chunk, b, scratch, key_gradients, value_gradients, own_share
         )
         # The activations are homogeneous: act(x) = act'(x) x, so what beta weighs is in the sums.
-        for n in range(layer.weight.size // 2):
+        for n in range(layer.weight.size):
             beta_gradient += np.float64(layer.weight[n] * weight_gradients[weight + n])
         for h in range(H):
             beta_gradient += np.float64(layer.bias[h] * bias_gradients[h])

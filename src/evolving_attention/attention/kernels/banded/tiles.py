@@ -202,7 +202,7 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
                     offsets,
                     depth,
                     add,
-                )  # noqa: E501
+                )
                 r += 4
             while r < rows:
                 _combine_1x4(
@@ -218,7 +218,7 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
                     offsets,
                     depth,
                     add,
-                )  # noqa: E501
+                )
                 r += 1
             j += 4 * LANES
         elif width - j >= 2 * LANES:
@@ -236,7 +236,7 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
                     offsets,
                     depth,
                     add,
-                )  # noqa: E501
+                )
                 r += 4
             while r < rows:
                 _combine_1x1(
@@ -252,7 +252,7 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
                     offsets,
                     depth,
                     add,
-                )  # noqa: E501
+                )
                 _combine_1x1(
                     c,
                     c0 + r * c_row + j + LANES,
@@ -266,7 +266,7 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
                     offsets,
                     depth,
                     add,
-                )  # noqa: E501
+                )
                 r += 1
             j += 2 * LANES
         else:
@@ -284,7 +284,7 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
                     offsets,
                     depth,
                     add,
-                )  # noqa: E501
+                )
                 r += 4
             while r < rows:
                 _combine_1x1(
@@ -300,7 +300,7 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
                     offsets,
                     depth,
                     add,
-                )  # noqa: E501
+                )
                 r += 1
             j += LANES
 
@@ -336,7 +336,7 @@ def correlate(
                     a_line,
                     b_line,
                     width,
-                )  # noqa: E501
+                )
                 k += 4
             while k < depth:
                 _correlate_4x1(
@@ -354,7 +354,7 @@ def correlate(
                     a_line,
                     b_line,
                     width,
-                )  # noqa: E501
+                )
                 k += 1
             r += 4
         else:
@@ -374,7 +374,7 @@ def correlate(
                     a_line,
                     b_line,
                     width,
-                )  # noqa: E501
+                )
                 k += 4
             while k < depth:
                 _correlate_1x1(
@@ -392,6 +392,6 @@ def correlate(
                     a_line,
                     b_line,
                     width,
-                )  # noqa: E501
+                )
                 k += 1
             r += 1
