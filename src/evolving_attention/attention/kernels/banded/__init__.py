@@ -103,14 +103,28 @@ def _engine() -> Any:
     return None if numba.config.DISABLE_JIT else numba
 
 
-def drawback(query_BHNE: Tensor, key_BHME: Tensor, *_: Any, **__: Any) -> str | None:
+#: Entries of the smallest map for which it is faster with a convolution, and without one, where
+#: only the softmax is gained; heads wider than this are better left to a matrix library then.
+#: Measured on one core: docs/results/performance.md.
+SMALLEST_CONVOLVED, SMALLEST_PLAIN, WIDEST_PLAIN = 2**12, 2**18, 16
+
+
+def drawback(
+    query_BHNE: Tensor,
+    key_BHME: Tensor,
+    value_BHMV: Tensor,
+    previous_map: Tensor | None,
+    weight: Tensor | None,
+    *_: Any,
+    **__: Any,
+) -> str | None:
     """Say why another backend is the better choice; None if none is."""
-    B, H, N, _ = query_BHNE.shape
+    B, H, N, E = query_BHNE.shape
     entries = B * H * N * key_BHME.shape[2]
-    if entries < SMALLEST:
-        return f"a map of {entries} entries is too small for it to be faster."
+    smallest = SMALLEST_PLAIN if weight is None else SMALLEST_CONVOLVED
+    kind = "without a convolution" if weight is None else "with a convolution"
+    if entries < smallest:
+        return f"{kind} it is faster from {smallest} entries of a map on, not at {entries}."
+    if weight is None and max(E, value_BHMV.shape[3]) > WIDEST_PLAIN:
+        return f"{kind} it is faster for heads up to {WIDEST_PLAIN} wide, not for {E}."
     return None
-
-
-#: Entries of the smallest map for which it is faster; measured, see docs/results/performance.md.
-SMALLEST = 2**14

@@ -18,6 +18,8 @@ __all__ = ["Gradients", "Layer", "Plan", "Results", "Sizes", "array_of", "plan_f
 
 #: Numbers that a buffer of a band may hold: a few of them fit a usual L2 cache of 1 MiB.
 BAND = 2**15
+#: Rows that a band has at least: what is read for every band anew, keys and values, counts less.
+FEWEST_ROWS = 32
 
 
 class Sizes(NamedTuple):
@@ -99,7 +101,7 @@ def plan_for(
     """Choose the height of a band; lay out its buffers."""
     P = -(-M // LANES) * LANES
     S = P + -(-(K - 1) // LANES) * LANES
-    R = min(N, max(4, BAND // (H * S)))
+    R = min(N, max(FEWEST_ROWS, BAND // (H * S)))
     lines = np.arange(H)[:, None, None] * (R + K - 1) + np.arange(K)[:, None]
     return Plan(
         Sizes(H, N, M, E, V, K, P, S, R, top, left),

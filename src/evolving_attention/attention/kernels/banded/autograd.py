@@ -66,6 +66,7 @@ class _Given(NamedTuple):
         slope = SLOPES[options.activation] if self.weight is not None else 1.0
         kept = 1 / (1 - options.dropout) if options.dropout < 1 else 0.0
         nothing, nowhere = plan.nothing, plan.nothing.reshape(-1)
+        no_bias = np.zeros(plan.sizes.H, nothing.dtype)
         mask = rows_of(self.mask, plan.everything)
         return Layer(
             query=array_of(self.query),
@@ -73,7 +74,7 @@ class _Given(NamedTuple):
             value=array_of(self.value),
             previous=rows_of(self.previous, nothing),
             weight=nowhere[:0] if self.weight is None else array_of(self.weight).reshape(-1),
-            bias=np.zeros(plan.sizes.H, nothing.dtype) if self.bias is None else array_of(self.bias),
+            bias=no_bias if self.bias is None else array_of(self.bias),
             map_bias=rows_of(self.map_bias, nothing),
             mask=mask.view(np.uint8),
             nothing=nothing,

@@ -33,7 +33,7 @@ __all__ = ["combine", "correlate"]
 
 
 def _combine_tile(rows: int, vectors: int) -> Callable[..., Any]:
-    """Make ``tile(c, c0, c_row, a, a0, a_row, a_step, b, b0, offsets, depth, add)``."""
+    """Make a function of the names in ``_COMBINE``."""
 
     @intrinsic
     def tile(
@@ -98,7 +98,7 @@ _COMBINE = ("c", "c0", "c_row", "a", "a0", "a_row", "a_step", "b", "b0", "offset
 
 
 def _correlate_tile(rows: int, columns: int) -> Callable[..., Any]:
-    """Make ``tile(c, c0, c_row, a, a0, a_row, b, b0, offsets, k, lines, a_line, b_line, width)``."""
+    """Make a function of the names in ``_CORRELATE``."""
 
     @intrinsic
     def tile(
