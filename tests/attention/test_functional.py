@@ -17,7 +17,7 @@ from evolving_attention.attention import (
     evolving_attention,
     probabilities,
 )
-from evolving_attention.attention.functional import BACKENDS
+from evolving_attention.attention.backends import BACKENDS, Backend
 from tests.attention.helpers import (
     ACTIVATIONS,
     WINDOWS,
@@ -447,9 +447,9 @@ def test_dropout_of_everything_leaves_zeros():
 
 def test_a_backend_is_called_by_its_name_and_auto_is_one_of_them(monkeypatch):
     called = []
-    for name in list(BACKENDS):
-        monkeypatch.setitem(BACKENDS, name, lambda *_, name=name, **__: called.append(name))
-    monkeypatch.setitem(BACKENDS, "ours", lambda *_, **__: called.append("ours"))
+    for name in [*BACKENDS, "ours"]:
+        backend = Backend(lambda *_, name=name, **__: called.append(name))
+        monkeypatch.setitem(BACKENDS, name, backend)
     plain = plain_arguments(random_arguments())
     for backend in ("ours", "reference", "auto"):
         evolving_attention(**plain, backend=backend)

@@ -1,8 +1,10 @@
 """The mechanism: attention whose maps evolve from layer to layer."""
 
+from evolving_attention.attention.backends import attention_backend
 from evolving_attention.attention.functional import (
     evolve_map,
     evolving_attention,
+    explain_backend,
     normalize_map,
     probabilities,
 )
@@ -23,9 +25,11 @@ __all__ = [
     "MultiHeadSelfAttention",
     "RelativePositionLogits1d",
     "RelativePositionLogits2d",
+    "attention_backend",
     "causal_mask",
     "evolve_map",
     "evolving_attention",
+    "explain_backend",
     "normalize_map",
     "padding_mask",
     "probabilities",

@@ -1,4 +1,4 @@
-"""Evolving attention: the one function, its specification, and the choice of a backend.
+"""Evolving attention: the one function and its specification.
 
 Shape letters, used as suffixes of tensor names: B batch, H heads, N queries, M keys, E head width
 of queries and keys, V head width of values, K kernel size.
@@ -10,11 +10,13 @@ kept under their names.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evolving_attention.attention.backends import BACKENDS, BackendChoice, choose_backend
 from evolving_attention.attention.checks import check_arguments, check_choice
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "WINDOWS",
     "evolve_map",
     "evolving_attention",
+    "explain_backend",
     "normalize_map",
     "probabilities",
+    "reference",
 ]
 
 #: Names of the activations a map may pass after its convolution.
@@ -116,7 +120,8 @@ def evolving_attention(
     training : bool
         Whether dropout is active.
     backend : {"auto", "reference"}
-        The implementation; ``"reference"`` is the specification.
+        The implementation; ``"reference"`` is the specification. ``"auto"`` chooses, and
+        :func:`explain_backend` says why.
 
     Returns
     -------
@@ -143,23 +148,7 @@ def evolving_attention(
     >>> output.shape, second_map.shape
     (torch.Size([2, 4, 5, 8]), torch.Size([2, 4, 5, 5]))
     """
-    check_choice("activation", activation, ACTIVATIONS)
-    check_choice("window", window, WINDOWS)
-    check_choice("backend", backend, ("auto", *BACKENDS))
-    check_arguments(
-        query_BHNE,
-        key_BHME,
-        value_BHMV,
-        previous_map,
-        weight,
-        bias,
-        mask,
-        map_bias,
-        alpha,
-        beta,
-        dropout,
-    )
-    return BACKENDS["reference" if backend == "auto" else backend](
+    arguments, options = _checked(
         query_BHNE,
         key_BHME,
         value_BHMV,
@@ -172,12 +161,72 @@ def evolving_attention(
         window=window,
         mask=mask,
         map_bias=map_bias,
-        scale=query_BHNE.shape[-1] ** -0.5 if scale is None else scale,
-        dropout=dropout if training else 0.0,
+        scale=scale,
+        dropout=dropout,
+        training=training,
     )
+    check_choice("backend", backend, ("auto", *BACKENDS))
+    choice = choose_backend(backend, *arguments, **options)
+    return BACKENDS[choice.name].attend(*arguments, **options)
 
 
-def _reference(
+def explain_backend(*arguments: Any, backend: str = "auto", **options: Any) -> BackendChoice:
+    """Say which backend :func:`evolving_attention` would take for the same arguments, and why.
+
+    Returns
+    -------
+    BackendChoice
+        The ``name``, and ``passed_over``: for each backend that ``"auto"`` prefers, the sentence
+        that says why it is not this one. Prints as one line each.
+
+    Examples
+    --------
+    >>> import torch
+    >>> query = key = value = torch.randn(2, 4, 5, 8)
+    >>> explain_backend(query, key, value, backend="reference").name
+    'reference'
+    """
+    check_choice("backend", backend, ("auto", *BACKENDS))
+    checked, rest = _checked(*arguments, **options)
+    return choose_backend(backend, *checked, **rest)
+
+
+def _checked(
+    query_BHNE: Tensor,
+    key_BHME: Tensor,
+    value_BHMV: Tensor,
+    previous_map: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    alpha: float | Tensor = 0.0,
+    beta: float | Tensor = 0.0,
+    activation: str = "relu",
+    window: str = "bidirectional",
+    mask: Tensor | None = None,
+    map_bias: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    training: bool = False,
+) -> tuple[tuple[Tensor | None, ...], dict[str, Any]]:
+    """Check the arguments of :func:`evolving_attention`; return those of a backend."""
+    check_choice("activation", activation, ACTIVATIONS)
+    check_choice("window", window, WINDOWS)
+    arguments = (query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias)
+    check_arguments(*arguments, mask, map_bias, alpha, beta, dropout)
+    return arguments, {
+        "alpha": alpha,
+        "beta": beta,
+        "activation": activation,
+        "window": window,
+        "mask": mask,
+        "map_bias": map_bias,
+        "scale": query_BHNE.shape[-1] ** -0.5 if scale is None else scale,
+        "dropout": dropout if training else 0.0,
+    }
+
+
+def reference(
     query_BHNE: Tensor,
     key_BHME: Tensor,
     value_BHMV: Tensor,
@@ -194,7 +243,10 @@ def _reference(
     scale: float,
     dropout: float,
 ) -> tuple[Tensor, Tensor]:
-    """Compute evolving attention in plain PyTorch: the specification every backend is held to."""
+    """Compute evolving attention in plain PyTorch: the specification every backend is held to.
+
+    The arguments are those of :func:`evolving_attention`, checked; dropout is 0 outside training.
+    """
     logits_BHNM = (scale * query_BHNE) @ key_BHME.transpose(-2, -1)  # float16 could not scale later
     if map_bias is not None:
         logits_BHNM = logits_BHNM + map_bias
@@ -213,10 +265,6 @@ def _reference(
     if dropout > 0:
         probabilities_BHNM = F.dropout(probabilities_BHNM, dropout)
     return probabilities_BHNM.to(value_BHMV.dtype) @ value_BHMV, map_BHNM
-
-
-#: Implementations by name. Every one is tested against ``"reference"``, outputs and gradients.
-BACKENDS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {"reference": _reference}
 
 
 def evolve_map(

@@ -1,0 +1,183 @@
+"""The layer as one node of autograd: what is kept for the backward pass, and what is made again.
+
+Kept are the arguments, the map (the next layer's previous map, so it is kept anyhow), two numbers a
+row, and one bit an entry where the activation needs it.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from evolving_attention.attention.kernels.banded.arguments import (
+    Gradients,
+    Layer,
+    Plan,
+    Results,
+    array_of,
+    plan_for,
+    rows_of,
+)
+from evolving_attention.attention.kernels.banded.backward import backward, backward_scratch
+from evolving_attention.attention.kernels.banded.forward import forward, forward_scratch
+from evolving_attention.attention.kernels.banded.threads import chunks_of, run
+from evolving_attention.attention.kernels.banded.vectors import LANES
+
+__all__ = ["BandedAttention", "Options"]
+
+#: Slope of each activation below 0.
+SLOPES = {"relu": 0.0, "leaky_relu": 0.01, "identity": 1.0}
+
+
+class Options(NamedTuple):
+    """What is not a tensor."""
+
+    activation: str
+    reach: tuple[int, int]  # of the kernel, above and to the left
+    scale: float
+    dropout: float
+    seed: int
+
+    def numbers(self) -> tuple[np.int64, np.uint64]:
+        """Return the seed of dropout, and the number of 32 bits below which an entry is dropped."""
+        return np.int64(self.seed), np.uint64(round(self.dropout * 2**32))
+
+
+class _Given(NamedTuple):
+    """The tensors, as they are saved."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    previous: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    map_bias: Tensor | None
+    mask: Tensor | None
+
+    def plan(self, options: Options) -> Plan:
+        (_, H, N, E), (M, V) = self.query.shape, self.value.shape[2:]
+        K = 1 if self.weight is None else self.weight.shape[-1]
+        return plan_for(H, N, M, E, V, K, *options.reach, self.query.dtype)
+
+    def layer(self, plan: Plan, shares: tuple[float, float], options: Options) -> Layer:
+        slope = SLOPES[options.activation] if self.weight is not None else 1.0
+        kept = 1 / (1 - options.dropout) if options.dropout < 1 else 0.0
+        nothing, nowhere = plan.nothing, plan.nothing.reshape(-1)
+        no_bias = np.zeros(plan.sizes.H, nothing.dtype)
+        mask = rows_of(self.mask, plan.everything)
+        return Layer(
+            query=array_of(self.query),
+            key=array_of(self.key),
+            value=array_of(self.value),
+            previous=rows_of(self.previous, nothing),
+            weight=nowhere[:0] if self.weight is None else array_of(self.weight).reshape(-1),
+            bias=no_bias if self.bias is None else array_of(self.bias),
+            map_bias=rows_of(self.map_bias, nothing),
+            mask=mask.view(np.uint8),
+            nothing=nothing,
+            numbers=np.array([*shares, options.scale, slope, kept], nothing.dtype),
+            offsets=plan.offsets,
+            steps=plan.steps,
+        )
+
+
+class BandedAttention(torch.autograd.Function):
+    """Evolving attention, band by band."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        previous: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        alpha: float | Tensor,
+        beta: float | Tensor,
+        map_bias: Tensor | None,
+        mask: Tensor | None,
+        options: Options,
+    ) -> tuple[Tensor, Tensor]:
+        """Compute output and map; keep what the backward pass needs."""
+        given = _Given(query, key, value, previous, weight, bias, map_bias, mask)
+        plan, shares = given.plan(options), (float(alpha), float(beta))
+        layer, sizes, B = given.layer(plan, shares, options), plan.sizes, len(query)
+        H, N, M = sizes.H, sizes.N, sizes.M
+        output, own_map = query.new_empty(B, H, N, sizes.V), query.new_empty(B, H, N, M)
+        stats = query.new_empty(B, H, N, 2)
+        kept = layer.numbers[3] != 1 and any(ctx.needs_input_grad)
+        signs = torch.zeros(
+            *((B, H, N) if kept else (1, 1, 1)), sizes.P // LANES, dtype=torch.int16
+        )
+        tensors = (output, own_map, signs, stats)
+        results = Results(*(tensor.numpy() for tensor in tensors))
+
+        def work(scratch: np.ndarray, *chunk: int) -> None:
+            forward(layer, results, sizes, scratch, *options.numbers(), *chunk[:4])
+
+        chunks, _ = chunks_of(B, N, own_map.numel())
+        run(work, chunks, forward_scratch(sizes), layer.query.dtype)
+        ctx.options, ctx.shares = options, shares
+        ctx.share_types = [getattr(share, "dtype", None) for share in (alpha, beta)]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*given, *tensors)
+        return output, own_map
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, output_gradient: Tensor | None, map_gradient: Tensor | None) -> Any:
+        """Compute every gradient."""
+        given, results = _Given(*ctx.saved_tensors[:8]), ctx.saved_tensors[8:]
+        options, needs = ctx.options, ctx.needs_input_grad
+        plan = given.plan(options)
+        layer, sizes = given.layer(plan, ctx.shares, options), plan.sizes
+        chunks, parts = chunks_of(len(given.query), sizes.N, results[1].numel())
+        made = _empty_gradients(given, sizes.K, parts, needs[3], needs[8])
+        gradients = Gradients(
+            array_of(torch.zeros_like(results[0]) if output_gradient is None else output_gradient),
+            rows_of(map_gradient, plan.nothing),
+            *(tensor.numpy() for tensor in made.values()),
+        )
+        arrays = Results(*(tensor.numpy() for tensor in results))
+
+        def work(scratch: np.ndarray, *chunk: int) -> None:
+            numbers = (*options.numbers(), needs[6], chunk[4])
+            backward(layer, arrays, gradients, sizes, scratch, *numbers, *chunk[:4])
+
+        run(work, chunks, backward_scratch(sizes), layer.query.dtype)
+        beta = ctx.shares[1]
+        shares = made["numbers"].sum((0, 1)) if needs[6] or needs[7] else None
+        return (
+            made["query"],
+            made["key"].sum(0) if parts > 1 else made["key"][0],
+            made["value"].sum(0) if parts > 1 else made["value"][0],
+            made["previous"] if needs[3] else None,
+            made["weight"].sum((0, 1)).mul_(beta).view_as(given.weight) if needs[4] else None,
+            made["bias"].sum((0, 1)).mul_(beta) if needs[5] else None,
+            shares[0].to(ctx.share_types[0]) if needs[6] else None,
+            shares[1].to(ctx.share_types[1]) if needs[7] else None,
+            made["map_bias"].sum_to_size(given.map_bias.shape) if needs[8] else None,
+            None,
+            None,
+        )
+
+
+def _empty_gradients(
+    given: _Given, K: int, parts: int, needs_previous: bool, needs_map_bias: bool
+) -> dict[str, Tensor]:
+    """Make room for the gradients; one row for those that nobody needs."""
+    (B, H, N, _), M, make = given.query.shape, given.key.shape[2], given.query.new_empty
+    return {
+        "query": make(given.query.shape),
+        "key": make(parts, *given.key.shape),
+        "value": make(parts, *given.value.shape),
+        "previous": make((B, H, N, M) if needs_previous else (1, 1, 1, M)),
+        "map_bias": make((B, H, N, M) if needs_map_bias else (1, 1, 1, M)),
+        "weight": make(parts, B, H, H * K**2),
+        "bias": make(parts, B, H),
+        "numbers": make(parts, B, 2, dtype=torch.float64),
+    }
