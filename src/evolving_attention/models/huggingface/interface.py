@@ -186,9 +186,9 @@ def _mask_queries(
 
 def _wants_weights(kwargs: dict[str, Any]) -> bool:
     """Tell whether the model will return attention probabilities, which cost another softmax."""
-    if kwargs.get("output_attentions"):
+    if kwargs.get("output_attentions") or _active_collector is None:
         return True
-    if _active_collector is None:
+    if torch.compiler.is_compiling():  # cannot look, and drops what is not used
         return True
     collected = _active_collector.get()
     return collected is not None and any("attentions" in key for key in collected)
