@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from transformers import (
     BartConfig,
     BertConfig,
@@ -88,16 +89,16 @@ def bart_config(**options):
 
 
 MODELS = {
-    "encoder": lambda: BertForMaskedLM(bert_config()),
-    "decoder": lambda: LlamaForCausalLM(decoder_config()),
-    "both": lambda: T5ForConditionalGeneration(t5_config()),
+    "encoder": lambda num_layers: BertForMaskedLM(bert_config(num_hidden_layers=num_layers)),
+    "decoder": lambda num_layers: LlamaForCausalLM(decoder_config(num_hidden_layers=num_layers)),
+    "both": lambda num_layers: T5ForConditionalGeneration(t5_config(num_layers=num_layers)),
 }
 KINDS = pytest.mark.parametrize("kind", MODELS)
 
 
-def evolving(kind):
-    """A tiny model in float64 that evolves, away from every start, without dropout."""
-    model = MODELS[kind]().double().eval()
+def evolving(kind, num_layers=3):
+    """A tiny model in float64 that evolves, away from every start; not in training."""
+    model = MODELS[kind](num_layers).double().eval()
     return shaken(evolve(model, initialization="random", learned_mixing=True))
 
 
@@ -111,3 +112,12 @@ def gradients(model, batch):
     model.zero_grad()
     model(**batch).loss.backward()
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0
+    return model

@@ -23,6 +23,7 @@ from tests.models.huggingface.helpers import (
     labelled,
     shaken,
     texts,
+    without_dropout,
 )
 
 
@@ -184,15 +185,6 @@ def gradients_of(around):
         for name, parameter in around.named_parameters()
         if parameter.grad is not None
     }
-
-
-def without_dropout(model):
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0
-    return model
 
 
 def count_calls(model):
