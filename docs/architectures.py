@@ -101,7 +101,7 @@ ARCHITECTURES: dict[str, dict[str, dict]] = {
     "Texts: decoders": {
         "Llama": GROUPED,
         "Mistral": GROUPED | {"sliding_window": 3},
-        "Mixtral": GROUPED | {"num_local_experts": 2},
+        "Mixtral": GROUPED | {"num_local_experts": 2, "experts_implementation": "eager"},
         "Qwen2": GROUPED,
         "Qwen3": GROUPED | {"head_dim": 4},
         "Gemma3Text": GROUPED | {"head_dim": 4},

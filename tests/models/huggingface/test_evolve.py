@@ -1,4 +1,6 @@
 import copy
+import doctest
+import importlib
 import pickle
 
 import pytest
@@ -129,3 +131,16 @@ def test_another_attention_is_refused(plain):
     model = evolve(plain)
     with pytest.raises(ValueError, match="'sdpa'"):
         model.set_attn_implementation("sdpa")
+
+
+def test_the_example_of_the_docstring_holds():
+    module = importlib.import_module("evolving_attention.models.huggingface.evolving")
+    failed, attempted = doctest.testmod(module)
+    assert (failed, attempted > 0) == (0, True)
+
+
+def test_a_config_that_asks_for_attentions_is_told_to_ask_in_the_call():
+    config = bert_config(attn_implementation="eager")
+    config.output_attentions = True
+    with pytest.raises(ValueError, match="output_attentions=True in the call"):
+        evolve(BertModel(config))

@@ -167,6 +167,11 @@ def evolve(
             normalize_maps=normalize,
         )
     )
+    if getattr(model.config, "output_attentions", False):
+        raise ValueError(
+            "transformers allows config.output_attentions for its own attention only; pass "
+            "output_attentions=True in the call instead."
+        )
     chains = find_chains(model)
     model.config.evolution = asdict(options)
     model.__class__ = _evolving_class(type(model))  # type: ignore[arg-type]
