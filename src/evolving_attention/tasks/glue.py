@@ -1,4 +1,4 @@
-"""The GLUE task: sentences and pairs to batches, networks to predictions, predictions to metrics."""
+"""The GLUE task: texts to batches, networks to predictions, predictions to metrics."""
 
 from typing import Any
 

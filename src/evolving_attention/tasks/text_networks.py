@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from evolving_attention.errors import InputError, reason
-from evolving_attention.models.huggingface import EvolutionOptions
+from evolving_attention.models import ea_bert  # noqa: F401  (transformers finds it by its type)
+from evolving_attention.models.huggingface.options import EvolutionOptions, options_of
 from evolving_attention.tasks.text_tokenizer import train_tokenizer
 from evolving_attention.text_recipe import TextProcessingOptions
 from evolving_attention.training import quiet
@@ -31,6 +32,7 @@ __all__ = [
     "Start",
     "TextHead",
     "build_network",
+    "check_evolution_options",
     "check_model_options",
     "model_options",
 ]
@@ -255,6 +257,11 @@ def check_model_options(options: dict[str, Any], start: Start) -> None:
         close = get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(names)}."
         raise InputError(f"the model has no option {name!r}{hint}")
+
+
+def check_evolution_options(options: dict[str, Any]) -> None:
+    """Raise ``ValueError`` for values of the options of evolution that do not work together."""
+    options_of(EvolutionOptions(**{name: options[name] for name in options if name in _EVOLUTION}))
 
 
 def model_options(start: Start, config: PreTrainedConfig | None = None) -> dict[str, Any]:

@@ -1,0 +1,132 @@
+"""The family of tasks on texts: GLUE, and pretraining on text alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evolving_attention.errors import InputError
+from evolving_attention.tasks.family import Family, check_source
+from evolving_attention.tasks.glue import GlueTask
+from evolving_attention.tasks.glue_data import find_task, load_dev, load_test, load_train
+from evolving_attention.tasks.glue_files import read_glue_file
+from evolving_attention.tasks.glue_tasks import GlueDescription
+from evolving_attention.tasks.text_data import LabelledTexts
+from evolving_attention.tasks.text_files import read_text_file, text_files
+from evolving_attention.tasks.text_networks import (
+    Start,
+    check_evolution_options,
+    check_model_options,
+    model_options,
+)
+from evolving_attention.tasks.text_pretraining import TextPretrainingTask
+from evolving_attention.tasks.text_task import TextTask
+from evolving_attention.recipe import TextRecipe
+
+__all__ = ["FAMILY", "TextFamily"]
+
+
+class TextFamily(Family[TextRecipe]):
+    """GLUE, and pretraining on text alone."""
+
+    inputs = "sentences"
+    example_file = "test.tsv"
+
+    def check(self, recipe: TextRecipe) -> None:
+        """Check the options of the network."""
+        check_model_options(recipe.model, _start(recipe))
+        check_evolution_options(recipe.model)
+
+    def load(self, recipe: TextRecipe) -> tuple[LabelledTexts, LabelledTexts | None]:
+        """Load the training part, and the dev part, whose labels are known, to be measured on."""
+        training, source = self.load_training(recipe), check_source(recipe)
+        if recipe.data.test is not None:
+            if recipe.kind == "glue":
+                raise InputError(
+                    "data.test is for pretraining: a task of GLUE is measured on its dev part."
+                )
+            return training, read_text_file(Path(recipe.data.test).expanduser())
+        if recipe.kind == "pretraining" and _plain_files(source):
+            return training, None
+        return training, load_dev(source, recipe.data.archive)
+
+    def load_training(self, recipe: TextRecipe) -> LabelledTexts:
+        """Load the training part alone."""
+        source = check_source(recipe)
+        if recipe.kind == "pretraining" and (files := _plain_files(source)):
+            return LabelledTexts([text for path in files for text in read_text_file(path).texts])
+        return load_train(source, recipe.data.archive)
+
+    def load_test(self, recipe: TextRecipe) -> dict[str, LabelledTexts]:
+        """Load what the server of GLUE wants predicted, by the name of its file there."""
+        return load_test(check_source(recipe), recipe.data.archive)
+
+    def load_file(
+        self, recipe: TextRecipe, path: Path, *, labelled: bool = False
+    ) -> LabelledTexts:
+        """Load a file with the columns of the recipe's task, or, of pretraining, a text file."""
+        if recipe.kind == "pretraining" and path.suffix != ".tsv":
+            return read_text_file(path)
+        return read_glue_file(path, description_of(recipe))
+
+    def task_of(self, recipe: TextRecipe) -> TextTask:
+        """Return the task that a trained recipe's network works for."""
+        return self.task_to_train(recipe)
+
+    def task_to_train(self, recipe: TextRecipe, *, progress: bool = False) -> TextTask:
+        """Return the task that trains a recipe, from the network that it starts from."""
+        if recipe.kind == "pretraining":
+            return TextPretrainingTask(recipe.processing, _start(recipe), recipe.masked_share)
+        return GlueTask(description_of(recipe), recipe.processing, _start(recipe))
+
+    def model_options(self, recipe: TextRecipe) -> dict[str, Any]:
+        """Return the recipe's options of the network over its defaults."""
+        start = _start(recipe)
+        check_model_options(recipe.model, start)
+        return model_options(start) | recipe.model
+
+    def place(self, recipe: TextRecipe, source: str) -> tuple[str, TextRecipe]:
+        """Return a task's or text's name, and the recipe with it as its data."""
+        placed = replace(recipe, data=replace(recipe.data, train=source))
+        if recipe.kind == "pretraining" and _plain_files(source):
+            return Path(source).stem, placed
+        return description_of(placed).name, placed
+
+    def data_settings(self, recipe: TextRecipe) -> dict[str, Any]:
+        """Return names and sizes of the files, or the name on the Hub."""
+        source = check_source(recipe)
+        plain = _plain_files(source) if recipe.kind == "pretraining" else []
+        if plain:
+            files = plain
+        else:
+            task, folder = find_task(source, recipe.data.archive)
+            if folder is None:
+                return {"train": f"{task.name} from the Hub"}
+            names = [task.train, *task.dev.values()]
+            files = [folder / name for name in names if name and (folder / name).is_file()]
+        if recipe.data.test is not None:
+            files = [*files, Path(recipe.data.test).expanduser()]
+        return {path.name: f"{path.stat().st_size} bytes" for path in files}
+
+    def title(self, recipe: TextRecipe) -> str:
+        """Return network, task and data."""
+        source = check_source(recipe)
+        start = Path(recipe.pretrained).name if recipe.pretrained else _start(recipe).architecture
+        if recipe.kind == "pretraining":
+            return f"{start} with evolving attention, pretrained on {Path(source).name}"
+        return f"{start} with evolving attention, {description_of(recipe).name} of GLUE"
+
+
+def description_of(recipe: TextRecipe) -> GlueDescription:
+    """Return the GLUE task of a recipe's data."""
+    return find_task(check_source(recipe), recipe.data.archive)[0]
+
+
+def _start(recipe: TextRecipe) -> Start:
+    return Start(recipe.pretrained, recipe.model.get("architecture", "bert"))
+
+
+def _plain_files(source: str) -> list[Path]:
+    return text_files(source)
+
+
+FAMILY = TextFamily()
