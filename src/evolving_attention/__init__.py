@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from evolving_attention.errors import InputError as InputError
     from evolving_attention.estimators import EADCTransformerClassifier as EADCTransformerClassifier
     from evolving_attention.estimators import EADCTransformerRegressor as EADCTransformerRegressor
+    from evolving_attention.models.huggingface import evolve as evolve
+    from evolving_attention.models.huggingface import load_evolved as load_evolved
     from evolving_attention.recipe import Recipe as Recipe
     from evolving_attention.recipe import read_recipe as read_recipe
     from evolving_attention.runs import Run as Run
@@ -30,6 +32,8 @@ _HOMES = {
     "InputError": "errors",
     "EADCTransformerClassifier": "estimators",
     "EADCTransformerRegressor": "estimators",
+    "evolve": "models.huggingface",
+    "load_evolved": "models.huggingface",
     "Recipe": "recipe",
     "read_recipe": "recipe",
     "Run": "runs",

@@ -153,8 +153,12 @@ class EvolvingAttention(nn.Module):
         mask: Tensor | None = None,
         map_bias: Tensor | None = None,
         scale: float | None = None,
+        dropout: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the output ``[B, H, N, V]`` and this layer's map ``[B, H, N, M]``."""
+        """Return the output ``[B, H, N, V]`` and this layer's map ``[B, H, N, M]``.
+
+        ``dropout``, when given, takes the place of the module's own.
+        """
         return evolving_attention(
             query_BHNE,
             key_BHME,
@@ -169,7 +173,7 @@ class EvolvingAttention(nn.Module):
             mask=mask,
             map_bias=map_bias,
             scale=scale,
-            dropout=self.dropout,
+            dropout=self.dropout if dropout is None else dropout,
             training=self.training,
             backend=self.backend,
         )
