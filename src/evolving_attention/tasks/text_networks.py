@@ -19,8 +19,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+import evolving_attention.models  # noqa: F401  (transformers finds them by their types)
 from evolving_attention.errors import InputError, reason
-from evolving_attention.models import ea_bert  # noqa: F401  (transformers finds it by its type)
 from evolving_attention.models.huggingface.options import EvolutionOptions, options_of
 from evolving_attention.tasks.text_tokenizer import train_tokenizer
 from evolving_attention.text_recipe import TextProcessingOptions
