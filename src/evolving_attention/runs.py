@@ -59,18 +59,9 @@ class Run:
     def load(cls, folder: str | Path) -> "Run":
         """Load a run folder; raise :class:`InputError` where it is none or something is missing."""
         folder = Path(folder)
-        needed = (
-            "config.json",
-            "model.safetensors",
-            "preprocessor_config.json",
-            "recipe.yaml",
-            "metrics.json",
-        )
-        if missing := [name for name in needed if not (folder / name).is_file()]:
-            raise InputError(
-                f"{folder} is not a complete run folder: {', '.join(missing)} is missing."
-            )
+        _check_files(folder, "config.json", "model.safetensors", "recipe.yaml", "metrics.json")
         recipe = read_recipe(folder / "recipe.yaml")
+        _check_files(folder, family_of(recipe).processor_file)
         with reading(folder / "metrics.json"):
             metrics = json.loads((folder / "metrics.json").read_text())
         task = family_of(recipe).task_of(recipe)
@@ -144,6 +135,11 @@ class Run:
     def _write_report(self, folder: Path) -> None:
         (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
         (folder / "README.md").write_text(_model_card(self))
+
+
+def _check_files(folder: Path, *names: str) -> None:
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise InputError(f"{folder} is not a complete run folder: {', '.join(missing)} is missing.")
 
 
 def train(

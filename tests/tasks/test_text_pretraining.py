@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_masked_words_are_learned():
     options = dataclasses.replace(OPTIONS, epochs=20)
     network = train_network(task, TEXTS, SMALL, options)
     figures = task.evaluate(network.model, TEXTS)
-    assert figures["accuracy"] > 0.5, figures
+    assert figures["loss"] < 0.6 * math.log(len(task.processor)), figures
     assert figures["perplexity"] == pytest.approx(np.exp(figures["loss"]), rel=1e-5)
     assert figures == task.evaluate(network.model, TEXTS)
 
@@ -43,16 +44,6 @@ def test_masks_differ_from_epoch_to_epoch_but_not_of_what_is_held_out():
     assert torch.equal(first, second)
     again = task.split(TEXTS, 0.25, 0)[1]
     assert held_out.inputs == again.inputs
-    torch.manual_seed(0)
-    assert torch.equal(
-        task.collate([train[0], train[1]])["labels"],
-        task.collate_again if False else first_of(task, train),
-    )
-
-
-def first_of(task, train):
-    torch.manual_seed(0)
-    return task.collate([train[0], train[1]])["labels"]
 
 
 def test_a_batch_always_has_something_to_guess():

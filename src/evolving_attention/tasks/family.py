@@ -23,6 +23,9 @@ class Family(ABC, Generic[R]):
     #: Name of a file of inputs, for examples.
     example_file: str
 
+    #: The file of a run folder by which its processor is known.
+    processor_file: str = "preprocessor_config.json"
+
     @abstractmethod
     def check(self, recipe: R) -> None:
         """Raise :class:`InputError` for options that cannot work, whatever the data."""
@@ -74,7 +77,10 @@ class Family(ABC, Generic[R]):
 
 
 #: Where the family of each name is: a module with ``FAMILY``.
-_HOMES = {"time_series": "evolving_attention.tasks.time_series_family"}
+_HOMES = {
+    "time_series": "evolving_attention.tasks.time_series_family",
+    "text": "evolving_attention.tasks.text_family",
+}
 
 
 def family_of(recipe: Recipe) -> Family[Any]:

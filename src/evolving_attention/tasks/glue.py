@@ -9,13 +9,13 @@ from scipy.special import softmax
 from transformers import EvalPrediction, PreTrainedModel
 
 from evolving_attention.errors import InputError
+from evolving_attention.recipe import TextProcessingOptions
 from evolving_attention.tasks.glue_metrics import measure
 from evolving_attention.tasks.glue_tasks import GlueDescription
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.text_networks import CLASSIFICATION, Start
 from evolving_attention.tasks.text_predictions import read_texts_out
 from evolving_attention.tasks.text_task import TextTask
-from evolving_attention.text_recipe import TextProcessingOptions
 
 __all__ = ["GlueTask"]
 

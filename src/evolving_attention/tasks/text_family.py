@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evolving_attention.errors import InputError
+from evolving_attention.recipe import TextRecipe
 from evolving_attention.tasks.family import Family, check_source
 from evolving_attention.tasks.glue import GlueTask
 from evolving_attention.tasks.glue_data import find_task, load_dev, load_test, load_train
@@ -20,7 +21,6 @@ from evolving_attention.tasks.text_networks import (
 )
 from evolving_attention.tasks.text_pretraining import TextPretrainingTask
 from evolving_attention.tasks.text_task import TextTask
-from evolving_attention.recipe import TextRecipe
 
 __all__ = ["FAMILY", "TextFamily"]
 
@@ -30,6 +30,7 @@ class TextFamily(Family[TextRecipe]):
 
     inputs = "sentences"
     example_file = "test.tsv"
+    processor_file = "tokenizer.json"
 
     def check(self, recipe: TextRecipe) -> None:
         """Check the options of the network."""
@@ -60,9 +61,7 @@ class TextFamily(Family[TextRecipe]):
         """Load what the server of GLUE wants predicted, by the name of its file there."""
         return load_test(check_source(recipe), recipe.data.archive)
 
-    def load_file(
-        self, recipe: TextRecipe, path: Path, *, labelled: bool = False
-    ) -> LabelledTexts:
+    def load_file(self, recipe: TextRecipe, path: Path, *, labelled: bool = False) -> LabelledTexts:
         """Load a file with the columns of the recipe's task, or, of pretraining, a text file."""
         if recipe.kind == "pretraining" and path.suffix != ".tsv":
             return read_text_file(path)

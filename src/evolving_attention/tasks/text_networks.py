@@ -22,8 +22,8 @@ from transformers import (
 import evolving_attention.models  # noqa: F401  (transformers finds them by their types)
 from evolving_attention.errors import InputError, reason
 from evolving_attention.models.huggingface.options import EvolutionOptions, options_of
+from evolving_attention.recipe import TextProcessingOptions
 from evolving_attention.tasks.text_tokenizer import train_tokenizer
-from evolving_attention.text_recipe import TextProcessingOptions
 from evolving_attention.training import quiet
 
 __all__ = [

@@ -16,12 +16,12 @@ from transformers import (
 )
 
 from evolving_attention.errors import InputError
+from evolving_attention.recipe import TextProcessingOptions
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.text_encoding import EncodedTexts, check_length
 from evolving_attention.tasks.text_networks import MASKED_LM, Start
 from evolving_attention.tasks.text_predictions import read_texts_out
 from evolving_attention.tasks.text_task import TextTask
-from evolving_attention.text_recipe import TextProcessingOptions
 
 __all__ = ["TextPretrainingTask"]
 

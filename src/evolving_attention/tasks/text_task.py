@@ -19,11 +19,11 @@ from transformers import (
 )
 
 from evolving_attention.errors import reading
+from evolving_attention.recipe import TextProcessingOptions, TextRecipe
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.text_encoding import EncodedTexts, collate_texts, encode, tell_cuts
 from evolving_attention.tasks.text_networks import Start, TextHead, build_network, model_options
 from evolving_attention.tasks.text_predictions import read_texts_out
-from evolving_attention.text_recipe import TextProcessingOptions, TextRecipe
 from evolving_attention.training import quiet
 
 __all__ = ["TextTask"]

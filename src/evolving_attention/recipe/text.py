@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
-from evolving_attention.recipe import Recipe
+from evolving_attention.recipe.base import Recipe
 
 __all__ = ["TextDataOptions", "TextProcessingOptions", "TextRecipe"]
 
