@@ -95,6 +95,28 @@ class Run:
         """Predict every input of a file: a row each, with the probabilities of any classes."""
         return self.task.predict(self.model, self.family.load_file(self.recipe, Path(path)))
 
+    def submit(self, folder: str | Path | None = None) -> list[Path]:
+        """Predict what the benchmark of the recipe's data wants predicted, and write its files.
+
+        Parameters
+        ----------
+        folder : str or Path, optional
+            Where to. Default: ``submission`` in the run folder.
+        """
+        parts = self.family.load_unlabelled(self.recipe)
+        if not parts:
+            raise InputError(
+                f"{self.recipe.data.train} has no part without labels that a benchmark wants "
+                f"predicted; name a file of {self.family.inputs}."
+            )
+        folder = Path(folder or self.folder / "submission")
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / name for name in parts]
+        for path, data in zip(paths, parts.values(), strict=True):
+            table = self.task.predict(self.model, data)
+            self.family.write_predictions(self.recipe, table, path)
+        return paths
+
     def embed(self, path: str | Path | None = None) -> tuple[NDArray, NDArray | None]:
         """Return a vector for every input ``(cases, D)``, and their labels where there are any.
 

@@ -5,6 +5,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import pandas as pd
+
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe
 from evolving_attention.tasks.contracts import Data, Task
@@ -44,6 +46,14 @@ class Family(ABC, Generic[R]):
 
         With ``labelled``, its targets, if it has any, are checked to fit the recipe's task.
         """
+
+    def load_unlabelled(self, recipe: R) -> dict[str, Data]:
+        """Load the parts that a benchmark wants predicted, by the file that it takes for each."""
+        return {}
+
+    def write_predictions(self, recipe: R, table: pd.DataFrame, path: Path) -> None:
+        """Write predictions, a row an input: as CSV."""
+        table.to_csv(path, index_label="case")
 
     @abstractmethod
     def task_of(self, recipe: R) -> Task:

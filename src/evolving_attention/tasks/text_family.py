@@ -4,12 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import TextRecipe
 from evolving_attention.tasks.family import Family, check_source
 from evolving_attention.tasks.glue import GlueTask
 from evolving_attention.tasks.glue_data import find_task, load_dev, load_test, load_train
 from evolving_attention.tasks.glue_files import read_glue_file
+from evolving_attention.tasks.glue_submission import write_submission
 from evolving_attention.tasks.glue_tasks import GlueDescription
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.text_files import read_text_file, text_files
@@ -57,9 +60,18 @@ class TextFamily(Family[TextRecipe]):
             return LabelledTexts([text for path in files for text in read_text_file(path).texts])
         return load_train(source, recipe.data.archive)
 
-    def load_test(self, recipe: TextRecipe) -> dict[str, LabelledTexts]:
+    def load_unlabelled(self, recipe: TextRecipe) -> dict[str, LabelledTexts]:
         """Load what the server of GLUE wants predicted, by the name of its file there."""
+        if recipe.kind == "pretraining":
+            return {}
         return load_test(check_source(recipe), recipe.data.archive)
+
+    def write_predictions(self, recipe: TextRecipe, table: pd.DataFrame, path: Path) -> None:
+        """Write predictions as GLUE's server takes them, or, into any file but a .tsv, as CSV."""
+        if path.suffix == ".tsv":
+            write_submission(table, description_of(recipe), path)
+        else:
+            super().write_predictions(recipe, table, path)
 
     def load_file(self, recipe: TextRecipe, path: Path, *, labelled: bool = False) -> LabelledTexts:
         """Load a file with the columns of the recipe's task, or, of pretraining, a text file."""
