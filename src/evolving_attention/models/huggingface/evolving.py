@@ -41,6 +41,13 @@ class EvolvingMixin:
             for evolution in _evolutions(module):
                 evolution.reset_parameters()
 
+    @classmethod
+    def from_pretrained(cls, *inputs: Any, **kwargs: Any) -> Any:
+        """Load as transformers does; a saved generation config does not bring the cache back."""
+        loaded = super().from_pretrained(*inputs, **kwargs)  # type: ignore[misc]
+        _forgo_cache(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
+
     def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
         """Refuse every attention but the evolving one."""
         if attn_implementation != IMPLEMENTATION:
@@ -215,8 +222,7 @@ def _attach(model: PreTrainedModel, options: EvolutionOptions, chains: list[Chai
         module.register_forward_pre_hook(OpenFrame(stack))
         module.register_forward_hook(CloseFrame(stack), always_call=True)
     model.set_attn_implementation(IMPLEMENTATION)
-    if not options.is_twin and any(chain.window == "causal" for chain in chains):
-        _forgo_cache(model)
+    _forgo_cache(model)
 
 
 def _layer_evolution(
@@ -240,6 +246,9 @@ def _layer_evolution(
 
 
 def _forgo_cache(model: PreTrainedModel) -> None:
+    """Decode without a cache of keys: a map needs rows of earlier steps that no cache keeps."""
+    if not any(each.evolves and each.window == "causal" for each in _evolutions(model)):
+        return
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and hasattr(module.config, "use_cache"):
             module.config.use_cache = False

@@ -36,6 +36,12 @@ _UNSUPPORTED = {
 }
 
 
+_WRONG_DIRECTION = (
+    "this model was evolved as an encoder and cannot attend causally: its convolutions see later "
+    "positions."
+)
+
+
 class LayerEvolution(EvolvingAttention):
     """The evolution of one attention layer of a model of transformers, and its place in a chain.
 
@@ -111,6 +117,7 @@ def evolving_attention_forward(
         _check_lengths(place, N, M, is_causal)
         frame = frame_of(place.link.stack)
         mask = _mask_queries(mask, frame, place.window, N, M)
+        _check_direction(place, mask)
         previous_map = frame.previous_map(place.link)
         output_BHNV, map_BHNM = place(
             query_BHNE, key_BHME, value_BHMV, previous_map, mask=mask, **options
@@ -158,10 +165,22 @@ def _check_lengths(
             f"{num_keys} keys): the rows of the maps before are not kept; pass use_cache=False."
         )
     if evolution.window == "bidirectional" and is_causal:
-        raise ValueError(
-            "a model that was evolved as an encoder cannot be called with is_causal=True: its "
-            "convolutions see later positions; evolve a model whose config.is_causal is True."
-        )
+        raise ValueError(_WRONG_DIRECTION)
+
+
+def _check_direction(evolution: LayerEvolution, mask: Tensor | None) -> None:
+    """Refuse a causal mask where the window is not causal, by the first mask that can tell.
+
+    Whether a layer looks back only is read off its module, which might be wrong for a model that
+    we do not know; then a convolution would silently leak what comes later.
+    """
+    stack = evolution.link.stack
+    if stack.is_checked or mask is None or torch.compiler.is_compiling():
+        return
+    if evolution.window == "bidirectional" and evolution.evolves and mask.tril(-1).any():
+        if not mask.triu(1).any():
+            raise ValueError(_WRONG_DIRECTION)
+        stack.is_checked = True
 
 
 def _mask_queries(
@@ -186,9 +205,9 @@ def _mask_queries(
 
 def _wants_weights(kwargs: dict[str, Any]) -> bool:
     """Tell whether the model will return attention probabilities, which cost another softmax."""
-    if kwargs.get("output_attentions"):
+    if kwargs.get("output_attentions") or _active_collector is None:
         return True
-    if _active_collector is None:
+    if torch.compiler.is_compiling():  # cannot look, and drops what is not used
         return True
     collected = _active_collector.get()
     return collected is not None and any("attentions" in key for key in collected)
