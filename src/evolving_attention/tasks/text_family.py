@@ -49,14 +49,14 @@ class TextFamily(Family[TextRecipe]):
                     "data.test is for pretraining: a task of GLUE is measured on its dev part."
                 )
             return training, read_text_file(Path(recipe.data.test).expanduser())
-        if recipe.kind == "pretraining" and _plain_files(source):
+        if recipe.kind == "pretraining" and text_files(source):
             return training, None
         return training, load_dev(source, recipe.data.archive)
 
     def load_training(self, recipe: TextRecipe) -> LabelledTexts:
         """Load the training part alone."""
         source = check_source(recipe)
-        if recipe.kind == "pretraining" and (files := _plain_files(source)):
+        if recipe.kind == "pretraining" and (files := text_files(source)):
             return LabelledTexts([text for path in files for text in read_text_file(path).texts])
         return load_train(source, recipe.data.archive)
 
@@ -98,25 +98,26 @@ class TextFamily(Family[TextRecipe]):
     def place(self, recipe: TextRecipe, source: str) -> tuple[str, TextRecipe]:
         """Return a task's or text's name, and the recipe with it as its data."""
         placed = replace(recipe, data=replace(recipe.data, train=source))
-        if recipe.kind == "pretraining" and _plain_files(source):
+        if recipe.kind == "pretraining" and text_files(source):
             return Path(source).stem, placed
         return description_of(placed).name, placed
 
     def data_settings(self, recipe: TextRecipe) -> dict[str, Any]:
         """Return names and sizes of the files, or the name on the Hub."""
-        source = check_source(recipe)
-        plain = _plain_files(source) if recipe.kind == "pretraining" else []
-        if plain:
-            files = plain
-        else:
-            task, folder = find_task(source, recipe.data.archive)
-            if folder is None:
-                return {"train": f"{task.name} from the Hub"}
-            names = [task.train, *task.dev.values()]
-            files = [folder / name for name in names if name and (folder / name).is_file()]
-        if recipe.data.test is not None:
-            files = [*files, Path(recipe.data.test).expanduser()]
-        return {path.name: f"{path.stat().st_size} bytes" for path in files}
+        data, source = recipe.data, recipe.data.train
+        if not source:
+            return {"train": None}
+        test = Path(data.test).expanduser() if data.test else None
+        if recipe.kind == "pretraining" and (files := text_files(source)):
+            return {"train": _sizes(files), "test": test and _sizes([test])}
+        try:
+            task, folder = find_task(source, data.archive)
+        except InputError:  # none, or several, as of a comparison; loading them tells what is wrong
+            return {"train": source}
+        if folder is None:
+            return {"train": f"{task.name} from the Hub", "test": test and _sizes([test])}
+        train, dev = [folder / str(task.train)], [folder / name for name in task.dev.values()]
+        return {"train": f"{task.name}, {_sizes(train)}", "test": _sizes([test] if test else dev)}
 
     def title(self, recipe: TextRecipe) -> str:
         """Return network, task and data."""
@@ -136,8 +137,9 @@ def _start(recipe: TextRecipe) -> Start:
     return Start(recipe.pretrained, recipe.model.get("architecture", "bert"))
 
 
-def _plain_files(source: str) -> list[Path]:
-    return text_files(source)
+def _sizes(files: list[Path]) -> str:
+    there = [path for path in files if path.is_file()]
+    return ", ".join(f"{path.name}, {path.stat().st_size} bytes" for path in there)
 
 
 FAMILY = TextFamily()

@@ -67,9 +67,7 @@ def test_inference_holds_one_map_of_a_chain_at_a_time():
     model, alive = evolving("encoder"), []
     maps = spy_on_maps(model)
     for evolution in evolutions(model).values():
-        evolution.register_forward_pre_hook(
-            lambda *_: alive.append(count_alive(maps))
-        )
+        evolution.register_forward_pre_hook(lambda *_: alive.append(count_alive(maps)))
     with torch.no_grad():
         model(**texts())
     assert alive == [1, 1]  # the map of the layer before
