@@ -6,8 +6,8 @@
         --data PATH/CoLA --against twin --folds 5 --first 1 --output cv.csv
 
 The recipe is the defaults of time series, or ``--recipe``; ``--option model.alpha=0.2`` changes it
-for all variants; the variants are those of ``evolving-attention compare``. Rows are added to the CSV
-as they come, and what is there already is not run again. Pairs share data, fold and seed.
+for all variants; the variants are those of ``evolving-attention compare``. Rows are added to the
+CSV as they come, and what is there already is not run again. Pairs share data, fold and seed.
 """
 
 import time

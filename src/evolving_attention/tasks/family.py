@@ -1,6 +1,7 @@
 """A family of tasks: what the commands need to know of one kind of data."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -47,7 +48,7 @@ class Family(ABC, Generic[R]):
         With ``labelled``, its targets, if it has any, are checked to fit the recipe's task.
         """
 
-    def load_unlabelled(self, recipe: R) -> dict[str, Data]:
+    def load_unlabelled(self, recipe: R) -> Mapping[str, Data]:
         """Load the parts that a benchmark wants predicted, by the file that it takes for each."""
         return {}
 

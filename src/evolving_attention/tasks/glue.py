@@ -53,7 +53,7 @@ class GlueTask(TextTask):
         return super()._indices(data, validation, seed)
 
     def _strata(self, data: LabelledTexts, held_out: int) -> NDArray | None:
-        if self.description.is_regression:
+        if self.description.is_regression or data.targets is None:
             return None
         _, strata, counts = np.unique(data.targets, return_inverse=True, return_counts=True)
         least = min(held_out, len(data) - held_out)

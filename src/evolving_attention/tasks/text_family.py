@@ -23,7 +23,6 @@ from evolving_attention.tasks.text_networks import (
     model_options,
 )
 from evolving_attention.tasks.text_pretraining import TextPretrainingTask
-from evolving_attention.tasks.text_task import TextTask
 
 __all__ = ["FAMILY", "TextFamily"]
 
@@ -79,11 +78,13 @@ class TextFamily(Family[TextRecipe]):
             return read_text_file(path)
         return read_glue_file(path, description_of(recipe))
 
-    def task_of(self, recipe: TextRecipe) -> TextTask:
+    def task_of(self, recipe: TextRecipe) -> GlueTask | TextPretrainingTask:
         """Return the task that a trained recipe's network works for."""
         return self.task_to_train(recipe)
 
-    def task_to_train(self, recipe: TextRecipe, *, progress: bool = False) -> TextTask:
+    def task_to_train(
+        self, recipe: TextRecipe, *, progress: bool = False
+    ) -> GlueTask | TextPretrainingTask:
         """Return the task that trains a recipe, from the network that it starts from."""
         if recipe.kind == "pretraining":
             return TextPretrainingTask(recipe.processing, _start(recipe), recipe.masked_share)

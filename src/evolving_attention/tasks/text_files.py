@@ -24,7 +24,9 @@ def read_text_file(path: str | Path) -> LabelledTexts:
     InputError
         It is missing, not UTF-8, or has no text.
     """
-    texts = [(line.strip(),) for _, line in numbered_lines(Path(path)) if line.strip()]
+    texts: list[tuple[str, ...]] = [
+        (line.strip(),) for _, line in numbered_lines(Path(path)) if line.strip()
+    ]
     if not texts:
         raise InputError(f"{path} has no text in it.")
     return LabelledTexts(texts)

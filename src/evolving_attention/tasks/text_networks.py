@@ -166,7 +166,7 @@ def build_network(
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"a network for {head.name} cannot be made: {reason(error)}.") from error
     # Its loss is the mean of the batch, whatever else the batch is a piece of.
-    model.accepts_loss_kwargs = False
+    model.accepts_loss_kwargs = False  # type: ignore[assignment]
     return model
 
 

@@ -131,7 +131,7 @@ class TextPretrainingTask(TextTask):
     def build_model(self, options: dict[str, Any]) -> PreTrainedModel:
         """Make a network for the data last split; its loss is a mean over masked tokens."""
         model = super().build_model(options)
-        model.loss_weight = _count_masked
+        model.loss_weight = _count_masked  # type: ignore[assignment]
         return model
 
     def can_evaluate(self, data: LabelledTexts) -> bool:
