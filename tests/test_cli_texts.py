@@ -104,7 +104,23 @@ def test_maps_are_drawn_with_their_tokens(run, call, tmp_path):
     assert sums.round(5).eq(1).all()
     call("inspect", run, "--what", "query", "--sample", 1, "--output", tmp_path / "query.svg")
     assert "dog" in (tmp_path / "query.svg").read_text()
-    call("inspect", run, "--what", "measures", "--samples", 3, "--output", tmp_path / "m.png")
+
+
+def test_measures_tell_of_the_twin_too_how_it_changes_from_layer_to_layer(place, call, tmp_path):
+    twin, csv = tmp_path / "twin", tmp_path / "measures.csv"
+    words = ["--data.train", place / "CoLA", "--model.alpha", 0, "--model.beta", 0]
+    call("train", "glue/small", *words, "--output", twin, *QUICK)
+    words = ["--samples", 3, "--output", tmp_path / "measures.png", "--csv", csv]
+    call("inspect", twin, "--what", "measures", *words)
+    table = pd.read_csv(csv)
+    assert table[table["layer"] == 1]["divergence"].isna().all()
+    assert table[table["layer"] > 1]["divergence"].notna().all()
+    assert table["kept"].isna().all()
+
+
+def test_what_cannot_be_looked_at_is_told(run, refused):
+    assert "no text 99" in refused("inspect", run, "--sample", 99)
+    assert "time series alone" in refused("inspect", run, "--what", "quality")
 
 
 def test_a_comparison_tells_the_gain_over_the_twin(place, call, tmp_path):

@@ -256,11 +256,11 @@ def _quality(networks: Networks, options: ViewOptions) -> View:
 def _parts(run: Run, options: ViewOptions) -> tuple[LabelledSeries, LabelledSeries]:
     """Return what teaches the readers of maps, and what tests them."""
     train, test = run.data()
-    if options.input is not None:
-        test = run.inputs(options.input)
     if not isinstance(train, LabelledSeries):
         raise InputError("the quality of maps is judged for time series alone, so far.")
-    if isinstance(test, LabelledSeries) and test.targets is not None:
+    if options.input is not None:
+        test = run.inputs(options.input)
+    if isinstance(test, LabelledSeries) and (options.input or test.targets is not None):
         return train, test
     raise InputError(
         f"{run.recipe.data.train} has no labelled test part to score readers of maps on; say "
