@@ -51,9 +51,30 @@ def _reference(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
     return reference(*arguments, **options)
 
 
+def _banded(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    from evolving_attention.attention.kernels.banded import attend
+
+    return attend(*arguments, **options)
+
+
+def _banded_refusal(*arguments: Any, **options: Any) -> str | None:
+    from evolving_attention.attention.kernels.banded import refusal
+
+    return refusal(*arguments, **options)
+
+
+def _banded_drawback(*arguments: Any, **options: Any) -> str | None:
+    from evolving_attention.attention.kernels.banded import drawback
+
+    return drawback(*arguments, **options)
+
+
 #: Implementations by name, those that ``"auto"`` prefers first. Every one is tested against
 #: ``"reference"``, outputs and gradients.
-BACKENDS: dict[str, Backend] = {"reference": Backend(_reference)}
+BACKENDS: dict[str, Backend] = {
+    "banded": Backend(_banded, _banded_refusal, _banded_drawback),
+    "reference": Backend(_reference),
+}
 
 
 @dataclass(frozen=True)
