@@ -57,8 +57,8 @@ def refusal(
         return f"the kernels take up to {MOST_HEADS} heads, not {H}."
     if max(E, V) > WIDEST_HEAD:
         return f"the kernels take heads up to {WIDEST_HEAD} wide, not {max(E, V)}."
-    if N * M >= 2**31:
-        return f"the kernels take fewer than 2**31 entries a head, not {N} x {M}."
+    if H * N * M >= 2**31:
+        return f"the kernels take maps of fewer than 2**31 entries a sample, not {H} x {N} x {M}."
     if weight is not None and weight.shape[-1] not in KERNEL_SIZES:
         return f"the kernels take convolutions of size 1, 3 and 5, not {weight.shape[-1]}."
     return None
@@ -73,15 +73,24 @@ def drawback(query_BHNE: Tensor, key_BHME: Tensor, *_: Any, **__: Any) -> str | 
     return None
 
 
-@cache
 def _engine_refusal(device: torch.device) -> str | None:
     """Return why kernels cannot run on the device, or None."""
-    if find_spec("triton") is None:
+    if not _is_installed():
         return "the package triton is not installed."
     if device.type == "cuda":
-        if torch.cuda.get_device_capability(device) < (8, 0):
-            return "the kernels need a GPU of compute capability 8.0 or higher."
-        return None
+        return _capability_refusal(device)
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
     return f"the kernels run on CUDA devices, not on {device.type!r}."
+
+
+@cache
+def _is_installed() -> bool:
+    return find_spec("triton") is not None
+
+
+@cache
+def _capability_refusal(device: torch.device) -> str | None:
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "the kernels need a GPU of compute capability 8.0 or higher."
+    return None

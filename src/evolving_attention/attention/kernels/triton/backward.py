@@ -86,6 +86,7 @@ def convolution_gradient_kernel(
     GROUP: tl.constexpr,
     E_SLICE: tl.constexpr,
     V_SLICE: tl.constexpr,
+    SPLITS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     OPERAND: tl.constexpr,
@@ -136,7 +137,7 @@ def convolution_gradient_kernel(
             )
             mixed = tl.load(here + 2 * PLANE, mask=inside, other=0)
             convolved = tl.zeros([ROWS * COLUMNS, OUT], tl.float32)
-            for chunk in tl.static_range(CHUNKS):
+            for chunk in tl.range(0, CHUNKS, num_stages=3):
                 window = neighbours(
                     plane, chunk, pixel_row, column - left, K, ROWS, COLUMNS, HEADS, DEPTH
                 )
@@ -145,8 +146,9 @@ def convolution_gradient_kernel(
                 convolved = multiply(window, weight, convolved, OPERAND, PRECISION)
                 if weight_parts is not None:
                     part = weight_parts + program * (CHUNKS * DEPTH * OUT) + place
-                    sums = tl.load(part)
-                    sums = multiply(tl.trans(window), mixed, sums, OPERAND, PRECISION)
+                    sums = tl.load(part) + products_over_pixels(
+                        window, mixed, SPLITS, OPERAND, PRECISION
+                    )
                     tl.store(part, sums)
             gradient = tl.load(here + PLANE, mask=inside, other=0).to(tl.float32)
             if weight_parts is not None:
@@ -164,6 +166,19 @@ def convolution_gradient_kernel(
     if weight_parts is not None:
         tl.store(bias_parts + program * OUT + heads, bias_sum)
         tl.store(beta_parts + program * OUT + heads, beta_sum)
+
+
+@triton.jit
+def products_over_pixels(
+    left, right, SPLITS: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr
+):
+    """Return ``left^T @ right``: long sums of few entries, so the warps divide the pixels."""
+    pixels: tl.constexpr = left.shape[0] // SPLITS
+    left = tl.reshape(left, [SPLITS, pixels, left.shape[1]])
+    right = tl.reshape(right, [SPLITS, pixels, right.shape[1]])
+    sums = tl.zeros([SPLITS, left.shape[2], right.shape[2]], tl.float32)
+    sums = multiply(tl.permute(left, (0, 2, 1)), right, sums, OPERAND, PRECISION)
+    return tl.sum(sums, 0)
 
 
 @triton.jit

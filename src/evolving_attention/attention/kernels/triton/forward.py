@@ -105,7 +105,7 @@ def convolve_kernel(
             tl.debug_barrier()
             column = start - lag + pixel % COLUMNS
             convolved = tl.zeros([ROWS * COLUMNS, OUT], tl.float32)
-            for chunk in tl.static_range(CHUNKS):
+            for chunk in tl.range(0, CHUNKS, num_stages=3):
                 window = neighbours(
                     plane, chunk, pixel_row, column - left, K, ROWS, COLUMNS, HEADS, DEPTH
                 )

@@ -25,13 +25,18 @@ _DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16
 
 @dataclass(frozen=True)
 class Tiles:
-    """Sizes of tiles, powers of two from 16.
+    """Sizes of tiles, powers of two from 16, and what they run on.
 
     A convolution's tile holds all heads, so it is small; its first or last K - 1 rows are only
-    read, and computed again by the neighbouring tile.
+    read, and computed again for the neighbouring tile. Chosen so that, as compiled for an H100 with
+    heads 64 wide, the backward pass keeps its numbers in registers and the forward pass leaves room
+    for two programs a processor; not yet by time.
     """
 
-    convolution: tuple[int, int] = (16, 32)
+    convolution: tuple[int, int] = (16, 16)
+    convolution_warps: int = 8
+    forward_registers: int | None = 128
+    backward_registers: int | None = None
     attention: tuple[int, int] = (64, 64)
     programs_per_processor: int = 2
 
@@ -81,7 +86,11 @@ def _view(tensor: Tensor | None, shape: tuple[int, ...] | None = None) -> tuple[
         return None
     if tensor.dtype is torch.bool:
         tensor = tensor.view(torch.uint8)
-    return tensor, *(tensor if shape is None else tensor.expand(shape)).stride()
+    whole = tensor if shape is None else tensor.expand(shape)
+    sizes = zip(whole.shape[1:], whole.stride()[1:], strict=True)
+    if sum((size - 1) * stride for size, stride in sizes) >= 2**31:  # offsets have 32 bits
+        whole = tensor = whole.contiguous()
+    return tensor, *whole.stride()
 
 
 def _precision(dtype: torch.dtype) -> dict[str, Any]:
@@ -121,7 +130,6 @@ def _convolution(problem: Problem, turned: bool) -> dict[str, Any]:
         "HEADS": heads,
         "CHUNKS": triton.cdiv(K * K, neighbours),
         "DEPTH": neighbours * heads,
-        "GROUP": min(heads, 8),
         "ROWS": TILES.convolution[0],
         "COLUMNS": TILES.convolution[1],
     }
@@ -232,9 +240,11 @@ def _launch_convolution(problem: Problem, shared: dict[str, Any], signs: Tensor)
         signs=signs if problem.has_signs else None,
         scratch=_scratch(problem, options, programs, planes=1),
         B=B,
+        GROUP=min(options["HEADS"], 8),
         SLICE=min(64, _width(problem.query.shape[-1])),
-        num_warps=8,
+        num_warps=TILES.convolution_warps,
         num_stages=1,
+        maxnreg=TILES.forward_registers,
     )
 
 
@@ -312,8 +322,11 @@ def _launch_convolution_gradient(
         B=B,
         E_SLICE=min(64, _width(problem.query.shape[-1])),
         V_SLICE=min(64, _width(problem.value.shape[-1])),
-        num_warps=8,
+        GROUP=min(options["HEADS"], 4),
+        SPLITS=TILES.convolution_warps,
+        num_warps=TILES.convolution_warps,
         num_stages=1,
+        maxnreg=TILES.backward_registers,
     )
     if parts is None or bias_parts is None or beta_parts is None:
         return {}

@@ -2,7 +2,7 @@
 
 A tensor comes into a kernel as a *view*, the tuple ``(pointer, *strides)``, or as None; a tile's
 place is given by batch, head, row and column, each a number or a tensor that broadcasts with the
-others. Offsets are 64 bits wide: a map may hold more than 2**31 entries.
+others. Offsets within a sample have 32 bits, which spares registers; only the batch may be larger.
 """
 
 import triton
@@ -12,12 +12,8 @@ import triton.language as tl
 @triton.jit
 def places(view, batch, head, row, column):
     """Return pointers to the entries of a view."""
-    return (
-        view[0]
-        + tl.cast(batch, tl.int64) * view[1]
-        + tl.cast(head, tl.int64) * view[2]
-        + tl.cast(row, tl.int64) * view[3]
-        + tl.cast(column, tl.int64) * view[4]
+    return (view[0] + tl.cast(batch, tl.int64) * view[1]) + (
+        head * view[2] + row * view[3] + column * view[4]
     )
 
 
@@ -127,7 +123,7 @@ def scratch_places(plane, row, column, head, COLUMNS: tl.constexpr, HEADS: tl.co
 @triton.jit
 def neighbours(
     plane,
-    CHUNK: tl.constexpr,
+    chunk,
     row,
     column,
     K: tl.constexpr,
@@ -142,7 +138,7 @@ def neighbours(
     A part is one neighbour with all its heads or, where heads are few, several neighbours.
     """
     inner = tl.arange(0, DEPTH)[None, :]
-    neighbour = CHUNK * (DEPTH // HEADS) + inner // HEADS
+    neighbour = chunk * (DEPTH // HEADS) + inner // HEADS
     row = row[:, None] + neighbour // K
     column = column[:, None] + neighbour % K
     inside = (neighbour < K * K) & (row < ROWS) & (column >= 0)
