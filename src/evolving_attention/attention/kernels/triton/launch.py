@@ -77,7 +77,9 @@ class Problem:
 
 def sign_dtype(num_heads: int) -> torch.dtype:
     """Return the smallest integer that has a bit for each head."""
-    return {1: torch.int8, 2: torch.int16}.get(-(-num_heads // 8), torch.int32)
+    if num_heads <= 8:
+        return torch.int8
+    return torch.int16 if num_heads <= 16 else torch.int32
 
 
 def _view(tensor: Tensor | None, shape: tuple[int, ...] | None = None) -> tuple[Any, ...] | None:
