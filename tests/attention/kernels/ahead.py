@@ -97,7 +97,9 @@ def compile_layer(H=12, N=1024, E=64, K=3, dtype="bfloat16", convolved=True, mas
             if name.endswith("_kernel"):
                 setattr(module, name, Ahead(value))
 
-    def empty(*shape, dtype=getattr(torch, dtype)):
+    own = getattr(torch, dtype)
+
+    def empty(*shape, dtype=own):
         return torch.empty(shape, dtype=dtype, device="meta")
 
     B = 8

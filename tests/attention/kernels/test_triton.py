@@ -126,7 +126,7 @@ def test_what_may_be_left_out_may_be_left_out(left_out):
     assert_agrees(arguments_of(*left_out), window="causal")
 
 
-@pytest.mark.parametrize(("H", "N", "M"), [(1, 17, 3), (4, 1, 20), (12, 4, 5), (17, 2, 3)])
+@pytest.mark.parametrize(("H", "N", "M"), [(1, 17, 3), (4, 1, 20), (12, 4, 5), (17, 1, 2)])
 def test_any_number_of_heads_and_any_lengths_agree_with_the_reference(H, N, M):
     assert_agrees(arguments_of(H=H, N=N, M=M), window="cross")
 
@@ -178,7 +178,7 @@ def test_only_what_learns_gets_a_gradient():
 def test_half_precision_errs_little_more_than_the_reference_does(dtype):
     # Triton's interpreter cuts bfloat16 off instead of rounding it: twice the error.
     factor = 1.5 if DEVICE == "cuda" or dtype is torch.float16 else 2.5
-    arguments = arguments_of(N=17, M=17, dtype=dtype)
+    arguments = arguments_of(N=5, M=17, dtype=dtype)
     exact, actual, plain = (
         differentiate(each, activation="leaky_relu", backend=backend)
         for each, backend in (
@@ -245,7 +245,7 @@ def test_memory_that_was_never_written_is_never_read(poisoned_memory):
 
 
 def test_the_same_input_gives_the_same_bits():
-    arguments = arguments_of(N=17, M=5)
+    arguments = arguments_of(H=2, N=17, M=5)
     first, second = (differentiate(arguments, backend="triton") for _ in range(2))
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
@@ -283,7 +283,7 @@ def test_a_layer_keeps_one_map_for_the_backward_pass(left_out):
 
 @pytest.mark.parametrize("left_out", [(), ("weight", "bias", "mask")], ids=["convolved", "plain"])
 def test_the_operators_keep_pytorchs_contract(left_out):
-    given = arguments_of(*left_out, N=4, M=5)
+    given = arguments_of(*left_out, H=2, N=3, M=4)
     names = ("query_BHNE", "key_BHME", "value_BHMV", "previous_map", "weight", "bias")
     tensors = [given.get(name) for name in (*names, "alpha", "beta", "map_bias", "mask")]
     seed = torch.tensor([7], device=DEVICE)

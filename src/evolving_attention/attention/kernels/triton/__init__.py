@@ -24,6 +24,8 @@ WIDEST_HEAD = 256
 #: Entries of a head's map from which ``"auto"`` takes these kernels. Not measured yet.
 FEWEST_ENTRIES = 128 * 128
 
+_IS_INSTALLED = find_spec("triton") is not None
+
 
 def attend(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
     """Compute evolving attention; the arguments are those of the reference."""
@@ -75,18 +77,13 @@ def drawback(query_BHNE: Tensor, key_BHME: Tensor, *_: Any, **__: Any) -> str | 
 
 def _engine_refusal(device: torch.device) -> str | None:
     """Return why kernels cannot run on the device, or None."""
-    if not _is_installed():
+    if not _IS_INSTALLED:
         return "the package triton is not installed."
     if device.type == "cuda":
         return _capability_refusal(device)
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
     return f"the kernels run on CUDA devices, not on {device.type!r}."
-
-
-@cache
-def _is_installed() -> bool:
-    return find_spec("triton") is not None
 
 
 @cache

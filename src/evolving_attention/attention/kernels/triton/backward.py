@@ -1,7 +1,8 @@
 """The kernels of the backward pass: first the gradient of the mix, then those of what made it.
 
-``convolution_gradient_kernel`` mirrors ``convolve_kernel``: the gradient of the map, recomputed from
-the map and its rows' normalizers, goes into scratch memory and is convolved with the turned kernel.
+``convolution_gradient_kernel`` mirrors ``convolve_kernel``: the gradient of the map, recomputed
+from the map and its rows' normalizers, goes into scratch memory and is convolved with the turned
+kernel.
 ``query_gradient_kernel`` (a program owns rows) and ``key_gradient_kernel`` (a program owns columns)
 follow. Sums over programs, for the weights and the shares, are written in parts and added up
 afterwards: nothing is added atomically, and the same input gives the same bits.

@@ -229,7 +229,9 @@ def attend_kernel(
         stop = tl.max(read(reach, batch, head, rows, 0, rows < N), 0)
     if MAKES_MAP:
         within = tl.arange(0, E_WIDTH)
-        query_tile = read(query, batch, head, row, within[None, :], (row < N) & (within < E)[None, :])
+        query_tile = read(
+            query, batch, head, row, within[None, :], (row < N) & (within < E)[None, :]
+        )
     highest = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     sums = tl.zeros([ROWS, V_WIDTH], tl.float32)

@@ -148,7 +148,8 @@ def _attention(problem: Problem) -> dict[str, Any]:
         "V_WIDTH": _width(problem.value.shape[-1]),
     }
     rows, columns = TILES.attention
-    if sum(widths.values()) > 256:  # or the accumulators leave the registers
+    bytes_across = sum(widths.values()) * problem.query.element_size()
+    if bytes_across > 256:  # or the accumulators leave the registers
         rows, columns = min(rows, 32), min(columns, 32)
     return widths | {"ROWS": rows, "COLUMNS": columns}
 
@@ -231,7 +232,6 @@ def forward(problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def _launch_convolution(problem: Problem, shared: dict[str, Any], signs: Tensor) -> None:
     assert problem.weight is not None
-    B, _, N, _ = problem.map_shape
     options = _convolution(problem, turned=False)
     programs = _programs(problem, options)
     forward_kernels.convolve_kernel[(programs,)](
@@ -241,7 +241,7 @@ def _launch_convolution(problem: Problem, shared: dict[str, Any], signs: Tensor)
         bias=None if problem.bias is None else problem.bias.contiguous(),
         signs=signs if problem.has_signs else None,
         scratch=_scratch(problem, options, programs, planes=1),
-        B=B,
+        B=problem.query.shape[0],
         GROUP=min(options["HEADS"], 8),
         SLICE=min(64, _width(problem.query.shape[-1])),
         num_warps=TILES.convolution_warps,

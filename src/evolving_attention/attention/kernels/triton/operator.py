@@ -40,10 +40,10 @@ def attend(
 ) -> tuple[Tensor, Tensor]:
     """Compute evolving attention; the arguments are those of the reference."""
     device = query_BHNE.device
-    tensors = (query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias, map_bias)
+    tensors = [query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias, map_bias]
     if torch.is_autocast_enabled(device.type):
         dtype = torch.get_autocast_dtype(device.type)
-        tensors = tuple(tensor if tensor is None else tensor.to(dtype) for tensor in tensors)
+        tensors = [tensor if tensor is None else tensor.to(dtype) for tensor in tensors]
     seed = None
     if dropout > 0:  # on the device, so that nothing waits for it
         seed = torch.randint(2**62, (1,), device=device)
