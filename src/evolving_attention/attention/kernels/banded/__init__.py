@@ -4,10 +4,12 @@ A map is read once and written once; what the backward pass needs beside it is m
 loops are compiled by Numba at the first call and kept on disk.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 __all__ = ["attend", "drawback", "refusal"]
 
@@ -39,7 +41,7 @@ def attend(
     tensors = (query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias)
     output_BHNV, map_BHNM = BandedAttention.apply(
         *map(_wide, tensors),
-        alpha if previous_map is not None else 0.0,
+        alpha if previous_map is not None else 0.0,  # else it has no effect, and no gradient
         beta if weight is not None else 0.0,
         _wide(map_bias),
         mask,
@@ -54,9 +56,61 @@ def _wide(tensor: Tensor | None) -> Tensor | None:
     return tensor.float()
 
 
-def refusal(*arguments: Any, **options: Any) -> str | None:
+def refusal(
+    query_BHNE: Tensor, *others: Tensor | None, alpha: Any, beta: Any, **options: Any
+) -> str | None:
+    """Say why these arguments cannot be taken; None if they can."""
+    tensors = [
+        tensor
+        for tensor in (query_BHNE, *others, alpha, beta, options["mask"], options["map_bias"])
+        if isinstance(tensor, Tensor)
+    ]
+    if query_BHNE.device.type != "cpu":
+        return f"it computes on the CPU, and query is on {query_BHNE.device}."
+    if query_BHNE.dtype not in _DTYPES:
+        return f"it cannot compute in {query_BHNE.dtype}."
+    if torch.is_autocast_enabled("cpu"):
+        return "under autocast each operation chooses its type."
+    if query_BHNE.numel() == 0:
+        return "the batch is empty."
+    if _is_traced(tensors):
+        return "compilers, tracers and function transforms see only PyTorch's own operations."
+    if _engine() is None:
+        return "Numba, which compiles it, is missing or switched off."
     return None
 
 
-def drawback(*arguments: Any, **options: Any) -> str | None:
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def _is_traced(tensors: list[Tensor]) -> bool:
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.autograd.forward_ad._current_level >= 0
+        or any(type(tensor) not in (Tensor, Parameter) for tensor in tensors)
+    )
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Any:
+    try:
+        import numba
+    except ImportError:
+        return None
+    return None if numba.config.DISABLE_JIT else numba
+
+
+def drawback(query_BHNE: Tensor, key_BHME: Tensor, *_: Any, **__: Any) -> str | None:
+    """Say why another backend is the better choice; None if none is."""
+    B, H, N, _ = query_BHNE.shape
+    entries = B * H * N * key_BHME.shape[2]
+    if entries < SMALLEST:
+        return f"a map of {entries} entries is too small for it to be faster."
     return None
+
+
+#: Entries of the smallest map for which it is faster; measured, see docs/results/performance.md.
+SMALLEST = 2**14

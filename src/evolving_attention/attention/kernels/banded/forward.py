@@ -1,40 +1,60 @@
-"""The forward pass: bands of query rows through all of the layer, in scratch memory that fits the cache.
+"""The forward pass: bands of query rows, in scratch memory that fits the cache.
 
 Shape letters and arguments: see arguments.py.
 """
 
-import numpy as np
-
-from evolving_attention.attention.kernels.banded.arguments import Layer, Results, Sizes
+from evolving_attention.attention.kernels.banded.arguments import Sizes
 from evolving_attention.attention.kernels.banded.jit import jit
-from evolving_attention.attention.kernels.banded.lines import (
-    activate_and_mix,
-    blend,
-    drop,
-    open_keys,
-    restrict,
-    softmax_line,
-)
+from evolving_attention.attention.kernels.banded.lines import drop, evolve, exponentiate, mix
 from evolving_attention.attention.kernels.banded.tiles import combine, correlate
+from evolving_attention.attention.kernels.banded.vectors import never_inline
 
-__all__ = ["forward", "forward_scratch", "keep_last_lines", "mix_lines", "transpose_into"]
+__all__ = [
+    "forward",
+    "forward_scratch",
+    "keep_last_lines",
+    "mix_lines",
+    "prepare_sample",
+    "row_start",
+]
 
 
 def forward_scratch(sizes: Sizes) -> int:
     """Return how many numbers of scratch memory the forward pass needs."""
     H, N, _, E, V, K, P, S, R, *_ = sizes
-    return H * N * E + H * (E + V) * P + H * (R + K - 1) * S + H * P + R * P * H + P
+    return H * N * E + H * (E + V) * P + H * (R + K - 1) * S + H * P + H * R * P
 
 
 @jit
-def transpose_into(scratch, start, source, M, width, P):
-    """Write ``[M, width]`` as ``[width, P]``, 0 behind the last key."""
-    zero = scratch.dtype.type(0)
-    for e in range(width):
-        for j in range(M):
-            scratch[start + e * P + j] = source[j, e]
-        for j in range(M, P):
-            scratch[start + e * P + j] = zero
+def row_start(array, b, h, i):
+    """Where a row begins in a flat array; an array of one sample, head or row serves all."""
+    samples, heads, rows, width = array.shape
+    sample, head = b if samples > 1 else 0, h if heads > 1 else 0
+    return ((sample * heads + head) * rows + (i if rows > 1 else 0)) * width
+
+
+@jit
+def prepare_sample(layer, sizes, b, first, last, scratch, queries, keys, values):
+    """Write scaled queries, and keys and values the other way round, 0 behind the last key."""
+    never_inline()
+    N, M, E, V, P = sizes.N, sizes.M, sizes.E, sizes.V, sizes.P
+    zero, scale = scratch.dtype.type(0), layer.numbers[2]
+    for h in range(sizes.H):
+        for i in range(max(first, 0), min(last, N)):
+            for e in range(E):
+                scratch[queries + (h * N + i) * E + e] = scale * layer.query[b, h, i, e]
+        for e in range(E):
+            at = keys + (h * E + e) * P
+            for j in range(M):
+                scratch[at + j] = layer.key[b, h, j, e]
+            for j in range(M, P):
+                scratch[at + j] = zero
+        for e in range(V):
+            at = values + (h * V + e) * P
+            for j in range(M):
+                scratch[at + j] = layer.value[b, h, j, e]
+            for j in range(M, P):
+                scratch[at + j] = zero
 
 
 @jit
@@ -48,35 +68,36 @@ def keep_last_lines(scratch, start, heads, lines, kept, width):
 
 
 @jit
-def mix_lines(layer, sizes, b, first, last, band, scratch, queries, keys, mixed, open_line):
-    """Write lines ``first`` to ``last`` of the mixed map into the buffer whose first line is
-    ``band - top``: logits, bias, the previous map's share, 0 where masked or outside.
+def mix_lines(layer, sizes, b, first, last, band, scratch, queries, keys, mixed):
+    """Write rows ``first`` to ``last`` of the mixed map, 0 outside the map, into the buffer.
+
+    The buffer's first line is row ``band - top``.
     """
+    never_inline()
     H, N, M, E, P, S = sizes.H, sizes.N, sizes.M, sizes.E, sizes.P, sizes.S
-    lines = sizes.R + sizes.K - 1
-    zero = scratch.dtype.type(0)
+    zero, alpha = scratch.dtype.type(0), layer.numbers[0]
     begin, end = max(first, 0), min(last, N)
+    previous, map_bias, mask = (
+        layer.previous.reshape(-1),
+        layer.map_bias.reshape(-1),
+        layer.mask.reshape(-1),
+    )
     for h in range(H):
-        top = mixed + (h * lines + sizes.top - band) * S + sizes.left  # of row 0
+        top = mixed + (h * (sizes.R + sizes.K - 1) + sizes.top - band) * S + sizes.left  # row 0
         for i in range(first, last):
             if i < 0 or i >= N:
-                scratch[top + i * S : top + i * S + M] = zero
+                for j in range(M):
+                    scratch[top + i * S + j] = zero
         if end > begin:
             combine(
                 scratch, top + begin * S, S, end - begin, scratch, queries + (h * N + begin) * E,
                 E, 1, scratch, keys + h * E * P, layer.steps, E, P, 0,
             )  # fmt: skip
         for i in range(begin, end):
-            line = scratch[top + i * S : top + i * S + M]
-            if layer.map_bias.shape[0]:
-                added = layer.map_bias[b % layer.map_bias.shape[0], h % layer.map_bias.shape[1], i]
-                for j in range(M):
-                    line[j] += added[j]
-            if layer.previous.shape[0]:
-                blend(line, layer.previous[b, h, i], layer.numbers[0])
-            if layer.mask.shape[0]:
-                open_keys(layer.mask, b, h, i, scratch[open_line : open_line + P], M)
-                restrict(line, scratch[open_line : open_line + M])
+            mix(
+                M, alpha, scratch, top + i * S, map_bias, row_start(layer.map_bias, b, h, i),
+                previous, row_start(layer.previous, b, h, i), mask, row_start(layer.mask, b, h, i),
+            )  # fmt: skip
 
 
 @jit
@@ -86,43 +107,35 @@ def forward(layer, results, sizes, scratch, seed, threshold, first_b, last_b, fi
     P, S, R, top, left = sizes.P, sizes.S, sizes.R, sizes.top, sizes.left
     lines, bottom = R + K - 1, K - 1 - top
     convolves = layer.weight.size > 0
-    scale, beta, slope, kept = (
-        layer.numbers[2],
-        layer.numbers[1],
-        layer.numbers[3],
-        layer.numbers[4],
-    )
+    beta, slope, kept = layer.numbers[1], layer.numbers[3], layer.numbers[4]
     zero, one = scratch.dtype.type(0), scratch.dtype.type(1)
+    half = scratch.dtype.type(0.5)
     queries = 0
     keys = queries + H * N * E
     values = keys + H * E * P
     mixed = values + H * V * P
     convolved = mixed + H * lines * S
     shares = convolved + H * P
-    open_at = shares + H * R * P
-    open_line = scratch[open_at : open_at + P]
-    scratch[mixed : mixed + H * lines * S] = zero
-    open_line[:M] = one
-    open_line[M:] = zero
-    flat_output = results.output.reshape(-1)
-    flat_stats = results.stats.reshape(-1)
-    flat_signs = results.signs.reshape(-1)
+    for j in range(mixed, shares + H * R * P):
+        scratch[j] = zero
+    output, own_map, signs, stats, mask = (
+        results.output.reshape(-1),
+        results.own_map.reshape(-1),
+        results.signs.reshape(-1),
+        results.stats.reshape(-1),
+        layer.mask.reshape(-1),
+    )
     for b in range(first_b, last_b):
-        for h in range(H):
-            for i in range(N):
-                for e in range(E):
-                    scratch[queries + (h * N + i) * E + e] = scale * layer.query[b, h, i, e]
-            transpose_into(scratch, keys + h * E * P, layer.key[b, h], M, E, P)
-            transpose_into(scratch, values + h * V * P, layer.value[b, h], M, V, P)
+        prepare_sample(
+            layer, sizes, b, first_i - top, last_i + bottom, scratch, queries, keys, values
+        )
         for band in range(first_i, last_i, R):
             rows = min(R, last_i - band)
             if band > first_i:
                 keep_last_lines(scratch, mixed, H, lines, K - 1, S)
             first = band - top if band == first_i else band + bottom
-            mix_lines(
-                layer, sizes, b, first, band + rows + bottom, band, scratch,
-                queries, keys, mixed, open_at,
-            )  # fmt: skip
+            last = band + rows + bottom
+            mix_lines(layer, sizes, b, first, last, band, scratch, queries, keys, mixed)
             for row in range(rows):
                 i = band + row
                 if convolves:
@@ -131,26 +144,34 @@ def forward(layer, results, sizes, scratch, seed, threshold, first_b, last_b, fi
                         scratch, mixed + row * S, layer.offsets, H * K * K, P, 0,
                     )  # fmt: skip
                 for h in range(H):
-                    any_open = open_keys(layer.mask, b, h, i, open_line, M)
-                    at = mixed + (h * lines + row + top) * S + left
-                    line = scratch[shares + (h * R + row) * P : shares + (h * R + row + 1) * P]
-                    if convolves:
-                        own = scratch[convolved + h * P : convolved + (h + 1) * P]
-                        activate_and_mix(
-                            own, scratch[at : at + P], layer.bias[h], slope, beta,
-                            flat_signs, ((b * H + h) * N + i) * (P // 16),
-                        )  # fmt: skip
-                        restrict(own, open_line)
-                        line[:] = own
+                    own = mixed + (h * lines + row + top) * S + left
+                    line = shares + (h * R + row) * P
+                    largest, attends = evolve(
+                        M, layer.bias[h], slope, beta,
+                        scratch, convolved + h * P if convolves else own, scratch, own,
+                        mask, row_start(layer.mask, b, h, i),
+                        own_map, row_start(results.own_map, b, h, i),
+                        scratch, line, signs, row_start(results.signs, b, h, i),
+                    )  # fmt: skip
+                    note = row_start(results.stats, b, h, i)
+                    if attends > half:
+                        (total,) = exponentiate(M, largest, scratch, line)
+                        stats[note], stats[note + 1] = largest, one / total
                     else:
-                        line[:] = scratch[at : at + P]
-                    results.own_map[b, h, i] = line[:M]
-                    softmax_line(line, open_line, any_open, flat_stats, ((b * H + h) * N + i) * 2)
+                        stats[note] = stats[note + 1] = zero
+                        for j in range(P):
+                            scratch[line + j] = zero
                     if kept != one:
-                        drop(line, seed, (b * H + h) * N + i, threshold, kept)
+                        drop(scratch, line, M, seed, (b * H + h) * N + i, threshold, kept)
             for h in range(H):
-                results.output[b, h, band : band + rows] = zero
+                at = row_start(results.output, b, h, band)
+                for j in range(rows * V):
+                    output[at + j] = zero
                 correlate(
-                    flat_output, ((b * H + h) * N + band) * V, V, rows, scratch,
-                    shares + h * R * P, P, scratch, values + h * V * P, layer.steps, V, 1, 0, 0, P,
+                    output, at, V, rows, scratch, shares + h * R * P, P,
+                    scratch, values + h * V * P, layer.steps, V, 1, 0, 0, P,
                 )  # fmt: skip
+                for row in range(rows):
+                    inverse = stats[row_start(results.stats, b, h, band + row) + 1]
+                    for j in range(V):
+                        output[at + row * V + j] *= inverse

@@ -17,77 +17,19 @@ themselves be images: the gradient of a convolution's kernel.
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from evolving_attention.attention.kernels.banded.jit import jit
+from evolving_attention.attention.kernels.banded.vectors import (
+    LANES,
+    Vectors,
+    integer,
+    never_inline,
+)
 
-__all__ = ["LANES", "Vectors", "combine", "correlate"]
-
-LANES = 16
-_CONTRACT = ("contract",)  # a product and a sum may become one instruction
-_REASSOCIATE = ("reassoc", "contract")
-
-
-def _element(array_type: Any) -> ir.Type:
-    return ir.FloatType() if array_type.dtype == types.float32 else ir.DoubleType()
-
-
-class Vectors:
-    """Emits loads and stores of vectors from flat arrays."""
-
-    def __init__(self, context: Any, builder: Any, array_type: Any) -> None:
-        self.context, self.builder = context, builder
-        self.scalar = _element(array_type)
-        self.vector = ir.VectorType(self.scalar, LANES)
-        self.zero = ir.Constant(self.vector, [0.0] * LANES)
-        self.nothing = _integer(0)
-        self.align = 4 if array_type.dtype == types.float32 else 8
-
-    def start(self, array_type: Any, array: Any, position: Any) -> Any:
-        data = self.context.make_array(array_type)(self.context, self.builder, array).data
-        return self.builder.gep(data, [position])
-
-    def _as_vector(self, pointer: Any, index: Any) -> Any:
-        at = self.builder.gep(pointer, [index])
-        return self.builder.bitcast(at, self.vector.as_pointer())
-
-    def load(self, pointer: Any, index: Any) -> Any:
-        return self.builder.load(self._as_vector(pointer, index), align=self.align)
-
-    def store(self, value: Any, pointer: Any, index: Any) -> None:
-        self.builder.store(value, self._as_vector(pointer, index), align=self.align)
-
-    def spread(self, number: Any) -> Any:
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return self.builder.shuffle_vector(first, undefined, lanes)
-
-    def multiply_add(self, left: Any, right: Any, total: Any) -> Any:
-        product = self.builder.fmul(left, right, flags=_CONTRACT)
-        return self.builder.fadd(product, total, flags=_CONTRACT)
-
-    def sum(self, value: Any) -> Any:
-        """Halve the vector until one number is left."""
-        width = LANES
-        while width > 1:
-            width //= 2
-            index = ir.VectorType(ir.IntType(32), width)
-            low, high = (
-                self.builder.shuffle_vector(
-                    value, value, ir.Constant(index, list(range(start, start + width)))
-                )
-                for start in (0, width)
-            )
-            value = self.builder.fadd(low, high)
-        return self.builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
-
-
-def _integer(value: int) -> Any:
-    return ir.Constant(ir.IntType(64), value)
+__all__ = ["combine", "correlate"]
 
 
 def _combine_tile(rows: int, vectors: int) -> Callable[..., Any]:
@@ -113,39 +55,37 @@ def _combine_tile(rows: int, vectors: int) -> Callable[..., Any]:
 
         def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
             given = dict(zip(_COMBINE, zip(sig.args, values, strict=True), strict=True))
-            emit = Vectors(context, builder, sig.args[0])
-            c, a, b = (
-                emit.start(*given[name], given[f"{name}0"][1]) for name in ("c", "a", "b")
-            )
-            table = emit.start(*given["offsets"], _integer(0))
+            emit = Vectors(context, builder, sig.args[0].dtype)
+            c, a, b = (emit.start(*given[name], given[f"{name}0"][1]) for name in ("c", "a", "b"))
+            table = emit.start(*given["offsets"], integer(0))
             c_row, a_row, a_step, depth, add = (
                 given[name][1] for name in ("c_row", "a_row", "a_step", "depth", "add")
             )
-            adding = builder.icmp_signed("!=", add, _integer(0))
+            adding = builder.icmp_signed("!=", add, integer(0))
             totals = {}
             for r in range(rows):
                 for v in range(vectors):
-                    at = builder.add(builder.mul(c_row, _integer(r)), _integer(v * LANES))
+                    at = builder.add(builder.mul(c_row, integer(r)), integer(v * LANES))
                     totals[r, v] = cgutils.alloca_once(builder, emit.vector)
                     with builder.if_else(adding) as (then, otherwise):
                         with then:
                             builder.store(emit.load(c, at), totals[r, v])
                         with otherwise:
-                            builder.store(emit.zero, totals[r, v])
+                            builder.store(emit.number(0.0), totals[r, v])
             with cgutils.for_range(builder, depth) as loop:
                 offset = builder.load(builder.gep(table, [loop.index]))
                 b_vectors = [
-                    emit.load(b, builder.add(offset, _integer(v * LANES))) for v in range(vectors)
+                    emit.load(b, builder.add(offset, integer(v * LANES))) for v in range(vectors)
                 ]
                 step = builder.mul(loop.index, a_step)
                 for r in range(rows):
-                    at = builder.add(step, builder.mul(a_row, _integer(r)))
+                    at = builder.add(step, builder.mul(a_row, integer(r)))
                     factor = emit.spread(builder.load(builder.gep(a, [at])))
                     for v in range(vectors):
                         total = builder.load(totals[r, v])
                         builder.store(emit.multiply_add(factor, b_vectors[v], total), totals[r, v])
             for (r, v), total in totals.items():
-                at = builder.add(builder.mul(c_row, _integer(r)), _integer(v * LANES))
+                at = builder.add(builder.mul(c_row, integer(r)), integer(v * LANES))
                 emit.store(builder.load(total), c, at)
             return context.get_dummy_value()
 
@@ -184,41 +124,39 @@ def _correlate_tile(rows: int, columns: int) -> Callable[..., Any]:
 
         def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
             given = dict(zip(_CORRELATE, zip(sig.args, values, strict=True), strict=True))
-            emit = Vectors(context, builder, sig.args[0])
-            c, a, b = (
-                emit.start(*given[name], given[f"{name}0"][1]) for name in ("c", "a", "b")
-            )
+            emit = Vectors(context, builder, sig.args[0].dtype)
+            c, a, b = (emit.start(*given[name], given[f"{name}0"][1]) for name in ("c", "a", "b"))
             table = emit.start(*given["offsets"], given["k"][1])
             c_row, a_row, lines, a_line, b_line, width = (
                 given[name][1] for name in ("c_row", "a_row", "lines", "a_line", "b_line", "width")
             )
             b_rows = [
-                builder.gep(b, [builder.load(builder.gep(table, [_integer(k)]))])
+                builder.gep(b, [builder.load(builder.gep(table, [integer(k)]))])
                 for k in range(columns)
             ]
-            a_rows = [builder.gep(a, [builder.mul(a_row, _integer(r))]) for r in range(rows)]
+            a_rows = [builder.gep(a, [builder.mul(a_row, integer(r))]) for r in range(rows)]
             totals = {
                 (r, k): cgutils.alloca_once(builder, emit.vector)
                 for r in range(rows)
                 for k in range(columns)
             }
             for total in totals.values():
-                builder.store(emit.zero, total)
-            vectors = builder.sdiv(width, _integer(LANES))
+                builder.store(emit.number(0.0), total)
+            vectors = builder.sdiv(width, integer(LANES))
             with cgutils.for_range(builder, lines) as line:
                 a_start = builder.mul(line.index, a_line)
                 b_start = builder.mul(line.index, b_line)
                 with cgutils.for_range(builder, vectors) as loop:
-                    j = builder.mul(loop.index, _integer(LANES))
+                    j = builder.mul(loop.index, integer(LANES))
                     a_vectors = [emit.load(row, builder.add(a_start, j)) for row in a_rows]
                     b_vectors = [emit.load(row, builder.add(b_start, j)) for row in b_rows]
                     for (r, k), total in totals.items():
                         summed = emit.multiply_add(a_vectors[r], b_vectors[k], builder.load(total))
                         builder.store(summed, total)
             for (r, k), total in totals.items():
-                at = builder.add(builder.mul(c_row, _integer(r)), _integer(k))
+                at = builder.add(builder.mul(c_row, integer(r)), integer(k))
                 pointer = builder.gep(c, [at])
-                number = emit.sum(builder.load(total))
+                number = emit.fold(builder.load(total), builder.fadd)
                 builder.store(builder.fadd(builder.load(pointer), number), pointer)
             return context.get_dummy_value()
 
@@ -245,60 +183,215 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
     ``width`` columns, a multiple of 16. Columns go outside, rows inside: what ``b`` holds there
     stays in the nearest cache.
     """
+    never_inline()
     j = 0
     while j < width:
         r = 0
         if width - j >= 4 * LANES:
             while r + 4 <= rows:
-                _combine_4x4(c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j, offsets, depth, add)  # noqa: E501
+                _combine_4x4(
+                    c,
+                    c0 + r * c_row + j,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    a_step,
+                    b,
+                    b0 + j,
+                    offsets,
+                    depth,
+                    add,
+                )
                 r += 4
             while r < rows:
-                _combine_1x4(c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j, offsets, depth, add)  # noqa: E501
+                _combine_1x4(
+                    c,
+                    c0 + r * c_row + j,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    a_step,
+                    b,
+                    b0 + j,
+                    offsets,
+                    depth,
+                    add,
+                )
                 r += 1
             j += 4 * LANES
         elif width - j >= 2 * LANES:
             while r + 4 <= rows:
-                _combine_4x2(c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j, offsets, depth, add)  # noqa: E501
+                _combine_4x2(
+                    c,
+                    c0 + r * c_row + j,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    a_step,
+                    b,
+                    b0 + j,
+                    offsets,
+                    depth,
+                    add,
+                )
                 r += 4
             while r < rows:
-                _combine_1x1(c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j, offsets, depth, add)  # noqa: E501
-                _combine_1x1(c, c0 + r * c_row + j + LANES, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j + LANES, offsets, depth, add)  # noqa: E501
+                _combine_1x1(
+                    c,
+                    c0 + r * c_row + j,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    a_step,
+                    b,
+                    b0 + j,
+                    offsets,
+                    depth,
+                    add,
+                )
+                _combine_1x1(
+                    c,
+                    c0 + r * c_row + j + LANES,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    a_step,
+                    b,
+                    b0 + j + LANES,
+                    offsets,
+                    depth,
+                    add,
+                )
                 r += 1
             j += 2 * LANES
         else:
             while r + 4 <= rows:
-                _combine_4x1(c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j, offsets, depth, add)  # noqa: E501
+                _combine_4x1(
+                    c,
+                    c0 + r * c_row + j,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    a_step,
+                    b,
+                    b0 + j,
+                    offsets,
+                    depth,
+                    add,
+                )
                 r += 4
             while r < rows:
-                _combine_1x1(c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j, offsets, depth, add)  # noqa: E501
+                _combine_1x1(
+                    c,
+                    c0 + r * c_row + j,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    a_step,
+                    b,
+                    b0 + j,
+                    offsets,
+                    depth,
+                    add,
+                )
                 r += 1
             j += LANES
 
 
 @jit
-def correlate(c, c0, c_row, rows, a, a0, a_row, b, b0, offsets, depth, lines, a_line, b_line, width):
+def correlate(
+    c, c0, c_row, rows, a, a0, a_row, b, b0, offsets, depth, lines, a_line, b_line, width
+):
     """Add to ``c[r, k]`` the sum over j of ``a[r, j] * b[k, j]``.
 
     ``j`` runs over ``lines`` lines, ``a_line`` and ``b_line`` apart, of ``width`` columns, a
     multiple of 16.
     """
+    never_inline()
     r = 0
     while r < rows:
         k = 0
         at = c0 + r * c_row
         if rows - r >= 4:
             while k + 4 <= depth:
-                _correlate_4x4(c, at + k, c_row, a, a0 + r * a_row, a_row, b, b0, offsets, k, lines, a_line, b_line, width)  # noqa: E501
+                _correlate_4x4(
+                    c,
+                    at + k,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    b,
+                    b0,
+                    offsets,
+                    k,
+                    lines,
+                    a_line,
+                    b_line,
+                    width,
+                )
                 k += 4
             while k < depth:
-                _correlate_4x1(c, at + k, c_row, a, a0 + r * a_row, a_row, b, b0, offsets, k, lines, a_line, b_line, width)  # noqa: E501
+                _correlate_4x1(
+                    c,
+                    at + k,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    b,
+                    b0,
+                    offsets,
+                    k,
+                    lines,
+                    a_line,
+                    b_line,
+                    width,
+                )
                 k += 1
             r += 4
         else:
             while k + 4 <= depth:
-                _correlate_1x4(c, at + k, c_row, a, a0 + r * a_row, a_row, b, b0, offsets, k, lines, a_line, b_line, width)  # noqa: E501
+                _correlate_1x4(
+                    c,
+                    at + k,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    b,
+                    b0,
+                    offsets,
+                    k,
+                    lines,
+                    a_line,
+                    b_line,
+                    width,
+                )
                 k += 4
             while k < depth:
-                _correlate_1x1(c, at + k, c_row, a, a0 + r * a_row, a_row, b, b0, offsets, k, lines, a_line, b_line, width)  # noqa: E501
+                _correlate_1x1(
+                    c,
+                    at + k,
+                    c_row,
+                    a,
+                    a0 + r * a_row,
+                    a_row,
+                    b,
+                    b0,
+                    offsets,
+                    k,
+                    lines,
+                    a_line,
+                    b_line,
+                    width,
+                )
                 k += 1
             r += 1
