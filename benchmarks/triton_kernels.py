@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolving_attention.attention import evolving_attention
-from evolving_attention.attention.kernels.triton import launch
+from evolving_attention.attention.kernels.triton import arguments
 
 FIELDS = (
     "H",
@@ -118,12 +118,12 @@ def bandwidth() -> float:
 def with_tiles(tiles: str, call: Callable[[], object]) -> Callable[[], object]:
     def run() -> None:
         rows, columns = map(int, tiles.split("x"))
-        before = launch.TILES
-        launch.TILES = dataclasses.replace(before, convolution=(rows, columns))
+        before = arguments.TILES
+        arguments.TILES = dataclasses.replace(before, convolution=(rows, columns))
         try:
             call()
         finally:
-            launch.TILES = before
+            arguments.TILES = before
 
     return run
 

@@ -16,7 +16,14 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evolving_attention.attention.kernels.triton import backward, forward, launch
+from evolving_attention.attention.kernels.triton import (
+    arguments,
+    attention,
+    attention_gradient,
+    convolution,
+    convolution_gradient,
+    launch,
+)
 
 TARGET = GPUTarget("cuda", 90, 32)
 TYPES = {
@@ -92,7 +99,7 @@ class Ahead:
 
 def compile_layer(H=12, N=1024, E=64, K=3, dtype="bfloat16", convolved=True, masked=True):
     """Compile the forward and backward pass of a layer that has everything."""
-    for module in (forward, backward):
+    for module in (attention, attention_gradient, convolution, convolution_gradient):
         for name, value in list(vars(module).items()):
             if name.endswith("_kernel"):
                 setattr(module, name, Ahead(value))
@@ -104,7 +111,7 @@ def compile_layer(H=12, N=1024, E=64, K=3, dtype="bfloat16", convolved=True, mas
 
     B = 8
     query, key, value = (empty(B, N, H, E).transpose(1, 2) for _ in range(3))
-    problem = launch.Problem(
+    problem = arguments.Problem(
         query,
         key,
         value,
@@ -121,7 +128,7 @@ def compile_layer(H=12, N=1024, E=64, K=3, dtype="bfloat16", convolved=True, mas
         dropout=0.1,
     )
     output, own_map, normalizer, signs = launch.forward(problem)
-    saved = launch.Saved(output, own_map, normalizer, signs, empty(*output.shape), own_map)
+    saved = arguments.Saved(output, own_map, normalizer, signs, empty(*output.shape), own_map)
     names = ("query", "key", "value", "previous_map", "weight", "bias", "alpha", "beta")
     launch.backward(problem, saved, dict.fromkeys(names, True) | {"map_bias": False})
 

@@ -16,7 +16,8 @@ from evolving_attention.attention import (
     explain_backend,
     padding_mask,
 )
-from evolving_attention.attention.kernels.triton import launch, operator, refusal
+from evolving_attention.attention.kernels.triton import arguments as settings
+from evolving_attention.attention.kernels.triton import operator, refusal
 from tests.attention.helpers import plain_arguments, random_arguments
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,7 +28,7 @@ FLOAT32 = {"rtol": 2e-5, "atol": 2e-5}
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch):
     """Several tiles in both directions already for maps of 17 by 19."""
-    monkeypatch.setattr(launch, "TILES", launch.Tiles(attention=(32, 16)))
+    monkeypatch.setattr(settings, "TILES", settings.Tiles(attention=(32, 16)))
 
 
 def arguments_of(*left_out, B=1, H=3, N=17, M=19, E=5, V=6, K=3, dtype=torch.float32, mask=None):

@@ -8,13 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evolving_attention.attention.kernels.triton.launch import (
-    Problem,
-    Saved,
-    backward,
-    forward,
-    sign_dtype,
-)
+from evolving_attention.attention.kernels.triton.arguments import Problem, Saved, sign_dtype
+from evolving_attention.attention.kernels.triton.launch import backward, forward
 
 __all__ = ["attend"]
 
@@ -86,24 +81,24 @@ def _forward(
     scale: float,
     dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return forward(
-        Problem(
-            query,
-            key,
-            value,
-            previous_map,
-            weight,
-            bias,
-            torch.stack((alpha, beta)),
-            mask,
-            map_bias,
-            seed,
-            activation,
-            window,
-            scale,
-            dropout,
-        )
+    problem = Problem(
+        query,
+        key,
+        value,
+        previous_map,
+        weight,
+        bias,
+        torch.stack((alpha, beta)),
+        mask,
+        map_bias,
+        seed,
+        activation,
+        window,
+        scale,
+        dropout,
     )
+    with torch.cuda.device_of(query):  # Triton launches on the current device
+        return forward(problem)
 
 
 @_forward.register_fake
@@ -165,7 +160,8 @@ def _backward(
         output_gradient = torch.zeros_like(output)
     saved = Saved(output, own_map, normalizer, signs, output_gradient, own_gradient)
     wanted = dict(zip(_NAMES, needed, strict=True))
-    gradients = backward(problem, saved, wanted)
+    with torch.cuda.device_of(query):
+        gradients = backward(problem, saved, wanted)
     zero = torch.zeros_like  # alpha and beta have none where there is nothing to share
     return [
         gradients[name] if name in gradients else zero(alpha)

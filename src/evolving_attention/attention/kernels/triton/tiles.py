@@ -81,6 +81,25 @@ def dropped(tile, seed, dropout, batch_head, row, column, M):
 
 
 @triton.jit
+def softmax_gradient(
+    products, own_map, own_gradient, normalizer, overlap, seed, dropout, batch, head, H, N, M, row,
+    column, allowed,
+):  # fmt: skip
+    """Return the gradient of the map, from ``products`` of the output's gradient and the values."""
+    place = (tl.cast(batch, tl.int64) * H + head) * N + row
+    inside = (row >= 0) & (row < N) & (head < H)
+    shares = tl.exp(
+        read_float(own_map, batch, head, row, column, allowed)
+        - tl.load(normalizer + place, mask=inside, other=0)
+    )
+    products = dropped(products, seed, dropout, batch * H + head, row, column, M)
+    gradient = shares * (products - tl.load(overlap + place, mask=inside, other=0))
+    if own_gradient is not None:
+        gradient += read_float(own_gradient, batch, head, row, column, allowed)
+    return tl.where(allowed, gradient, 0.0)
+
+
+@triton.jit
 def products_by_head(
     left,
     right,
