@@ -15,6 +15,7 @@ from evolving_attention.attention.modules import (
 from evolving_attention.attention.relative_position import (
     RelativePositionLogits1d,
     RelativePositionLogits2d,
+    resize_distances,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "normalize_map",
     "padding_mask",
     "probabilities",
+    "resize_distances",
 ]

@@ -1,6 +1,11 @@
 """The networks of the papers; importing this registers them with the Auto classes."""
 
-from evolving_attention.models.augmented_convolution import AugmentedConv1d
+from evolving_attention.models.augmented_convolution import AugmentedConv1d, AugmentedConv2d
+from evolving_attention.models.ea_aa_resnet import (
+    EAAAResNetConfig,
+    EAAAResNetForImageClassification,
+    EAAAResNetModel,
+)
 from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerConfig,
     EADCTransformerForClassification,
@@ -11,6 +16,10 @@ from evolving_attention.models.ea_dc_transformer_pretraining import EADCTransfor
 
 __all__ = [
     "AugmentedConv1d",
+    "AugmentedConv2d",
+    "EAAAResNetConfig",
+    "EAAAResNetForImageClassification",
+    "EAAAResNetModel",
     "EADCTransformerConfig",
     "EADCTransformerForClassification",
     "EADCTransformerForPretraining",
