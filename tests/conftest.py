@@ -4,7 +4,11 @@ import math
 import pytest
 import torch
 
-from evolving_attention.cli import main
+from tests.torchvision_operators import declare_missing
+
+declare_missing()  # before anything imports transformers, which imports torchvision
+
+from evolving_attention.cli import main  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

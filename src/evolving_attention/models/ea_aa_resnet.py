@@ -120,9 +120,12 @@ class EAAAResNetStem(nn.Module):
 
     def forward(self, pixel_values_BCYX: Tensor) -> Tensor:
         """Return ``[B, embedding_size, Y', X']``."""
-        hidden_BCYX = F.relu(self.normalization(self.convolution(pixel_values_BCYX)))
-        pooled_BCYX: Tensor = self.pooling(hidden_BCYX)
+        pooled_BCYX: Tensor = self.pooling(self.convolve(pixel_values_BCYX))
         return pooled_BCYX
+
+    def convolve(self, pixel_values_BCYX: Tensor) -> Tensor:
+        """Return what the pooling reads."""
+        return F.relu(self.normalization(self.convolution(pixel_values_BCYX)))
 
 
 class EAAAResNetShortcut(nn.Module):
@@ -348,14 +351,12 @@ class EAAAResNetModel(EAAAResNetPreTrainedModel):
         wants_attentions = self._asked(output_attentions, "output_attentions")
         wants_maps = self._asked(output_maps, "output_maps")
         hidden_BCYX = self.stem(pixel_values)
-        hidden_states, maps = [hidden_BCYX], []
+        hidden_states = [hidden_BCYX]
+        maps: list[Tensor] = []
+        kept = maps if wants_maps or wants_attentions else None
         previous_map: Tensor | None = None
-        for blocks in self.stages:
-            for block in blocks:  # type: ignore[attr-defined]
-                hidden_BCYX, made = block(hidden_BCYX, previous_map)
-                previous_map = made[-1] if made else previous_map
-                if wants_maps or wants_attentions:  # else a map lives no longer than it is needed
-                    maps += made
+        for stage in range(len(self.stages)):
+            hidden_BCYX, previous_map = self.run_stage(stage, hidden_BCYX, previous_map, kept)
             hidden_states.append(hidden_BCYX)
         wants_states = self._asked(output_hidden_states, "output_hidden_states")
         return EAAAResNetModelOutput(
@@ -365,6 +366,24 @@ class EAAAResNetModel(EAAAResNetPreTrainedModel):
             attentions=tuple(map(probabilities, maps)) if wants_attentions else None,
             maps=tuple(maps) if wants_maps else None,
         )
+
+    def run_stage(
+        self,
+        stage: int,
+        hidden_BCYX: Tensor,
+        previous_map: Tensor | None,
+        kept: list[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one stage; return its hidden states and the map that the next stage is handed.
+
+        Its maps are added to ``kept``; without that, a map lives no longer than it is needed.
+        """
+        for block in self.stages[stage]:  # type: ignore[attr-defined]
+            hidden_BCYX, maps = block(hidden_BCYX, previous_map)
+            previous_map = maps[-1] if maps else previous_map
+            if kept is not None:
+                kept.extend(maps)
+        return hidden_BCYX, previous_map
 
     def _asked(self, argument: bool | None, name: str) -> bool:
         return bool(getattr(self.config, name, False) if argument is None else argument)
