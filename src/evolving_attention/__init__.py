@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from evolving_attention.estimators import EADCTransformerClassifier as EADCTransformerClassifier
     from evolving_attention.estimators import EADCTransformerRegressor as EADCTransformerRegressor
     from evolving_attention.recipe import Recipe as Recipe
+    from evolving_attention.recipe import TimeSeriesRecipe as TimeSeriesRecipe
     from evolving_attention.recipe import read_recipe as read_recipe
     from evolving_attention.runs import Run as Run
     from evolving_attention.runs import train as train
@@ -31,6 +32,7 @@ _HOMES = {
     "EADCTransformerClassifier": "estimators",
     "EADCTransformerRegressor": "estimators",
     "Recipe": "recipe",
+    "TimeSeriesRecipe": "recipe",
     "read_recipe": "recipe",
     "Run": "runs",
     "train": "runs",

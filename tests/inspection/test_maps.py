@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from evolving_attention import Run, train
 from evolving_attention.inspection import chain_of_maps
 from evolving_attention.inspection.maps import spread_over
-from evolving_attention.tasks.time_series import collate
+from evolving_attention.tasks.time_series_batches import collate
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from tests.small import cut, levels, one_sentence, small_recipe, two_classes, write_npz, write_ts
 
