@@ -18,6 +18,12 @@ from evolving_attention.recipe.files import (
     recipe_of,
     recipe_path,
 )
+from evolving_attention.recipe.image import (
+    ImageAugmentationOptions,
+    ImageDataOptions,
+    ImageProcessingOptions,
+    ImageRecipe,
+)
 from evolving_attention.recipe.time_series import (
     AugmentationOptions,
     DataOptions,
@@ -30,6 +36,10 @@ __all__ = [
     "RECIPES",
     "AugmentationOptions",
     "DataOptions",
+    "ImageAugmentationOptions",
+    "ImageDataOptions",
+    "ImageProcessingOptions",
+    "ImageRecipe",
     "PretrainingOptions",
     "ProcessingOptions",
     "Recipe",

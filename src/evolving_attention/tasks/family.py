@@ -74,7 +74,10 @@ class Family(ABC, Generic[R]):
 
 
 #: Where the family of each name is: a module with ``FAMILY``.
-_HOMES = {"time_series": "evolving_attention.tasks.time_series_family"}
+_HOMES = {
+    "time_series": "evolving_attention.tasks.time_series_family",
+    "image": "evolving_attention.tasks.image_family",
+}
 
 
 def family_of(recipe: Recipe) -> Family[Any]:

@@ -65,6 +65,7 @@ class NetworkTrainer(Trainer):
         order = LengthGroupedSampler(
             self.series_of_update,
             dataset=dataset,
+            lengths=getattr(dataset, "lengths", None),  # else every example would be made for it
             model_input_name=self.processing_class.model_input_names[0],
             generator=self.order,
         )
