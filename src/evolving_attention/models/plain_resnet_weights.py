@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 __all__ = ["PlainWeightsReport", "load_plain_weights", "plain_resnet_names"]
 
-#: How transformers, and timm and torchvision, call what this package calls otherwise.
+#: How transformers, and timm and torchvision, call what is otherwise called here.
 _RENAMINGS = [
+    (r"^model\.", ""),  # our own
     # transformers
     (r"^resnet\.", ""),
     (r"^embedder\.embedder\.", "stem."),

@@ -122,13 +122,13 @@ def as_array(images: NDArray, what: str = "the images") -> NDArray[np.uint8]:
         What to call them in messages.
     """
     images = np.asarray(images)
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or not images.size:
+    if images.ndim not in (3, 4) or not images.size:
         raise InputError(
             f"{what} must have the shape [images, height, width] or [images, height, width, "
             f"channels], got {list(images.shape)}."
         )
+    if images.ndim == 3:
+        images = images[..., None]
     if images.shape[3] not in (1, 3, 4) and images.shape[1] in (1, 3, 4):
         images = images.transpose(0, 2, 3, 1)
     if images.shape[3] not in (1, 3, 4):

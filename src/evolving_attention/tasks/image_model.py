@@ -14,6 +14,7 @@ from evolving_attention.models.ea_aa_resnet import (
 )
 from evolving_attention.models.ea_aa_resnet_config import VARIANTS
 from evolving_attention.models.plain_resnet_weights import PlainWeightsReport, load_plain_weights
+from evolving_attention.training import quiet
 
 __all__ = ["check_model_options", "image_config", "model_options", "start_from", "variant_for"]
 
@@ -104,7 +105,7 @@ def start_from(model: EAAAResNetForImageClassification, source: str) -> PlainWei
         with reading(path / "config.json"):
             is_ours = isinstance(AutoConfig.from_pretrained(path), EAAAResNetConfig)
     if is_ours:
-        with reading(file):
+        with reading(file), quiet():
             weights: Any = EAAAResNetForImageClassification.from_pretrained(
                 path, image_size=model.config.image_size
             )

@@ -90,7 +90,7 @@ def training_arguments(
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
         lr_scheduler_type="constant_with_warmup"
-        if options.schedule == "constant"
+        if options.schedule in ("constant", "steps")  # whose drops the trainer adds
         else options.schedule,
         warmup_steps=options.warmup,  # a share
         max_grad_norm=options.gradient_clip,
@@ -122,4 +122,6 @@ def optimizer_class(
     """Return the optimiser with its fastest implementation: RAdam has no fused one."""
     if options.optimizer == "radam":
         return torch.optim.RAdam, {"lr": options.learning_rate, "foreach": True}
+    if options.optimizer == "sgd":
+        return torch.optim.SGD, {"lr": options.learning_rate, "momentum": 0.9, "fused": True}
     return torch.optim.AdamW, {"lr": options.learning_rate, "fused": True}

@@ -131,6 +131,7 @@ class Fitting:
                 greater_is_better=task.greater_is_better,
             ),
             batch_size=options.batch_size,
+            drops=options.schedule == "steps",
             data_collator=task.collate,
             train_dataset=train,
             eval_dataset=validation,

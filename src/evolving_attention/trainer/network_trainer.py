@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import PreTrainedModel, Trainer, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from evolving_attention.trainer.batches import FilledCollator, SharedBatches
 from evolving_attention.trainer.processes import process_count
+from evolving_attention.trainer.schedules import schedule_by_steps
 from evolving_attention.trainer.snapshots import load_json, load_optimizer
 
 __all__ = ["NetworkTrainer"]
@@ -37,8 +38,11 @@ class NetworkTrainer(Trainer):
     train_dataset: Dataset[Any]
     processing_class: Any
 
-    def __init__(self, *positional: Any, batch_size: int, **named: Any) -> None:
+    def __init__(
+        self, *positional: Any, batch_size: int, drops: bool = False, **named: Any
+    ) -> None:
         super().__init__(*positional, **named)
+        self.drops = drops
         self.series_of_update = batch_size
         pieces = process_count() * self.args.gradient_accumulation_steps
         self.weighs_pieces = pieces > 1 and not self.model_accepts_loss_kwargs  # else it does
@@ -52,6 +56,17 @@ class NetworkTrainer(Trainer):
         spared = getattr(model, "no_weight_decay", ())
         names = super().get_decay_parameter_names(model)
         return [name for name in names if name.rpartition(".")[2] not in spared]
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Any:
+        """Make the schedule of the learning rate, with drops where they are asked for."""
+        if self.drops and self.lr_scheduler is None:
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            self.lr_scheduler = schedule_by_steps(
+                optimizer or self.optimizer, warmup, num_training_steps
+            )
+        return super().create_scheduler(num_training_steps, optimizer)
 
     # Batches
 
@@ -82,6 +97,12 @@ class NetworkTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
             generator=self.order,
         )
+
+    def _get_eval_sampler(self, eval_dataset: Dataset[Any]) -> Any:
+        """Leave examples of one length in their order: all would be made to learn their lengths."""
+        if not hasattr(eval_dataset, "lengths"):
+            return super()._get_eval_sampler(eval_dataset)
+        return SequentialSampler(eval_dataset)  # type: ignore[arg-type]
 
     # Loss
 
