@@ -15,13 +15,16 @@ from evolving_attention.recipe import (
     ImageProcessingOptions,
     ImageRecipe,
     TrainingOptions,
+    bundled_recipes,
     read_recipe,
 )
 from evolving_attention.runs import Run, train
 from evolving_attention.tasks.family import family_of
 from evolving_attention.tasks.image_data import ImageData
 from evolving_attention.tasks.image_family import FAMILY
+from evolving_attention.tasks.image_model import image_config
 from evolving_attention.tasks.image_task import ImageTask
+from evolving_attention.training import check_options
 from tests.small import files_of, one_sentence
 from tests.tasks.image_files import bright_or_dark, small_images, write_folder
 
@@ -287,6 +290,20 @@ def test_a_recipe_that_cannot_work_is_refused(section, options, words):
     changed = replace(recipe, **{section: replace(getattr(recipe, section), **options)})
     with one_sentence(*words):
         FAMILY.check(changed)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name in bundled_recipes() if name.startswith("images/"))
+)
+def test_bundled_recipes_work_and_build_their_networks(name):
+    recipe = read_recipe(bundled_recipes()[name])
+    assert type(recipe) is ImageRecipe
+    FAMILY.check(recipe)
+    check_options(recipe.training)
+    config = image_config(recipe.model, [64, 64])
+    for option, value in recipe.model.items():
+        if option != "variant":
+            assert getattr(config, option) == value
 
 
 def test_every_option_of_a_named_network_is_known_before_the_data():
