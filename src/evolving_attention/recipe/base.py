@@ -40,6 +40,9 @@ class TrainingOptions:
         Share of the steps in which the learning rate rises.
     gradient_clip : float
         Largest norm of the gradient; 0: no clipping.
+    average : float
+        Share of an exponential average of the weights that an update leaves, such as 0.999; the
+        network is measured with, and ends with, its average. 0: no average.
     validation : float
         Share of the training part held out, stratified by class, to choose the epoch; 0: a fixed
         budget.
@@ -69,6 +72,7 @@ class TrainingOptions:
     schedule: Literal["cosine", "linear", "constant", "steps"] = "cosine"
     warmup: float = 0.1
     gradient_clip: float = 4.0
+    average: float = 0.0
     validation: float = 0.0
     patience: int | None = None
     select_by: Literal["loss", "metric"] = "loss"

@@ -56,6 +56,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight_decay": (_is_number, "0 or a positive number"),
     "warmup": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
     "gradient_clip": (_is_number, "0 or a positive number"),
+    "average": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
     "validation": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
     "patience": (
         lambda value: value is None or _is_count(value),

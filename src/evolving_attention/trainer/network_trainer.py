@@ -1,6 +1,7 @@
 """The Trainer of transformers, with our batches and an average loss that cutting never changes."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel, Trainer, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
+from evolving_attention.trainer.averaging import Averages
 from evolving_attention.trainer.batches import FilledCollator, SharedBatches
 from evolving_attention.trainer.processes import process_count
 from evolving_attention.trainer.schedules import schedule_by_steps
@@ -39,10 +41,16 @@ class NetworkTrainer(Trainer):
     processing_class: Any
 
     def __init__(
-        self, *positional: Any, batch_size: int, drops: bool = False, **named: Any
+        self,
+        *positional: Any,
+        batch_size: int,
+        drops: bool = False,
+        average: float = 0.0,
+        **named: Any,
     ) -> None:
         super().__init__(*positional, **named)
-        self.drops = drops
+        self.drops, self.average = drops, average
+        self.averages: Averages | None = None
         self.series_of_update = batch_size
         pieces = process_count() * self.args.gradient_accumulation_steps
         self.weighs_pieces = pieces > 1 and not self.model_accepts_loss_kwargs  # else it does
@@ -56,6 +64,14 @@ class NetworkTrainer(Trainer):
         spared = getattr(model, "no_weight_decay", ())
         names = super().get_decay_parameter_names(model)
         return [name for name in names if name.rpartition(".")[2] not in spared]
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimiser, and what averages its weights."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new and self.average:
+            self.averages = Averages(optimizer, self.model, self.average)
+        return optimizer
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -145,11 +161,12 @@ class NetworkTrainer(Trainer):
     # Validation
 
     def evaluate(self, *positional: Any, **named: Any) -> dict[str, float]:
-        """Evaluate with the normalisation statistics of the first process."""
-        if self.args.world_size > 1:
-            for buffer in self.model.buffers():
-                torch.distributed.broadcast(buffer, 0)
-        return super().evaluate(*positional, **named)
+        """Evaluate with the normalisation statistics of the first process, and with averages."""
+        with nullcontext() if self.averages is None else self.averages.shown():
+            if self.args.world_size > 1:
+                for buffer in self.model.buffers():
+                    torch.distributed.broadcast(buffer, 0)
+            return super().evaluate(*positional, **named)
 
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, *positional: Any, **named: Any
