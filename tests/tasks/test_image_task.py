@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from evolving_attention.tasks.image_family import FAMILY
 from evolving_attention.tasks.image_model import image_config
 from evolving_attention.tasks.image_task import ImageTask
 from evolving_attention.training import check_options
-from tests.small import files_of, one_sentence
+from tests.small import Killed, files_of, one_sentence
 from tests.tasks.image_files import bright_or_dark, small_images, write_folder
 
 SMALL = {"variant": "tiny", "depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
@@ -205,6 +206,29 @@ def test_the_resolved_recipe_trains_the_same_network(run, tmp_path):
     again = train(replace(recipe, output=str(tmp_path / "again")))
     weights = "model.safetensors"
     assert files_of(again.folder)[weights] == files_of(run.folder)[weights]
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    augmentation = ImageAugmentationOptions(shift=2, flip=True, mixup=0.3)
+    recipe = small_recipe(
+        tmp_path,
+        augmentation=augmentation,
+        training={"validation": 0.0, "checkpoint_every": 0.0, "average": 0.9},
+    )
+    undisturbed = files_of(train(replace(recipe, output=str(tmp_path / "whole"))).folder)
+    collate, made = ImageTask.collate, count()
+
+    def dying(self, examples):
+        if next(made) == 7:  # in the third epoch of three batches each
+            raise Killed
+        return collate(self, examples)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(ImageTask, "collate", dying)
+        train(recipe)
+    resumed = files_of(train(recipe, resume=True).folder)
+    assert next(made) == 8
+    assert resumed["model.safetensors"] == undisturbed["model.safetensors"]
 
 
 def test_labels_that_training_did_not_know_are_told(run, tmp_path):
