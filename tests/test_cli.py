@@ -430,7 +430,7 @@ class TestMistakes:
             (["--training.epochs", "0"], "epochs"),
             (["--training.validation", "1.5"], "validation"),
             (["--training.learning_rate", "nan"], "learning_rate"),
-            (["--training.optimizer", "sgd"], "optimizer"),
+            (["--training.optimizer", "lion"], "optimizer"),
             (["--processing.clip", "-1"], "clip"),
             (["--task", "forecasting"], "task"),
             (["--model.alfa", "0.5"], "did you mean 'alpha'"),

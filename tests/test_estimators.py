@@ -234,7 +234,7 @@ class TestParameters:
             ({"clip": 0.0}, "clip"),
             ({"class_weight": "even"}, "class_weight"),
             ({"class_weight": {7: 2.0}}, "7"),
-            ({"optimizer": "sgd"}, "optimizer"),
+            ({"optimizer": "lion"}, "optimizer"),
             ({"schedule": "step"}, "schedule"),
             ({"longer_series": "drop"}, "longer_series"),
             ({"augmentation": {"stretch": 0.1}}, "'stretch'"),

@@ -194,7 +194,7 @@ class TestMistakes:
             ("data: {path: a.npz}", "path"),
             ("seed: many", "seed"),
             ("training: {epochs: 2.5}", "epochs"),
-            ("training: {optimizer: sgd}", "optimizer"),
+            ("training: {optimizer: lion}", "optimizer"),
             ("training: {refit: perhaps}", "refit"),
             ("processing: {normalization: minmax}", "normalization"),
             ("processing: {longer_series: drop}", "longer_series"),

@@ -393,7 +393,7 @@ OUT_OF_RANGE = {
     "checkpoint_every": [-1.0, NAN, INF],
 }
 UNKNOWN = {
-    "optimizer": "sgd",
+    "optimizer": "lion",
     "schedule": "step",
     "select_by": "accuracy",
     "precision": "float16",

@@ -17,6 +17,7 @@ from evolving_attention.attention.modules import (
 from evolving_attention.attention.relative_position import (
     RelativePositionLogits1d,
     RelativePositionLogits2d,
+    resize_distances,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "normalize_map",
     "padding_mask",
     "probabilities",
+    "resize_distances",
 ]

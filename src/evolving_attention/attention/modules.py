@@ -258,13 +258,16 @@ class _MultiHeadAttention(nn.Module):
         value_BMD: Tensor,
         previous_map: Tensor | None,
         mask: Tensor | None,
+        grid: tuple[int, ...] = (),
     ) -> tuple[Tensor, Tensor]:
         query_BHNE, key_BHME, value_BHMV = (
             states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for states in (query_BND, key_BMD, value_BMD)
         )
         query_BHNE = query_BHNE * query_BHNE.shape[-1] ** -0.5
-        map_bias = None if self.relative_position is None else self.relative_position(query_BHNE)
+        map_bias = None
+        if self.relative_position is not None:
+            map_bias = self.relative_position(query_BHNE, *grid)
         output_BHNV, map_BHNM = self.evolution(
             query_BHNE, key_BHME, value_BHMV, previous_map, mask=mask, map_bias=map_bias, scale=1.0
         )
@@ -288,7 +291,8 @@ class MultiHeadSelfAttention(_MultiHeadAttention):
     evolution : EvolvingAttention, optional
         The evolving step. Default: plain attention.
     relative_position : Module, optional
-        Maps scaled queries ``[B, H, N, E]`` to logits ``[B, H, N, N]``, such as
+        Maps scaled queries ``[B, H, N, E]``, and ``grid`` where there is one, to logits
+        ``[B, H, N, N]``, such as
         :class:`~evolving_attention.attention.relative_position.RelativePositionLogits1d`.
     """
 
@@ -309,15 +313,22 @@ class MultiHeadSelfAttention(_MultiHeadAttention):
         self.query_key_value = nn.Linear(hidden_size, 2 * key_size + value_size)
 
     def forward(
-        self, hidden_BND: Tensor, previous_map: Tensor | None = None, *, mask: Tensor | None = None
+        self,
+        hidden_BND: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        grid: tuple[int, ...] = (),
     ) -> tuple[Tensor, Tensor]:
         """Return the output ``[B, N, output_size]`` and this layer's map ``[B, H, N, N]``.
 
-        ``mask`` is boolean, broadcastable to the map, True where a query may attend.
+        ``mask`` is boolean, broadcastable to the map, True where a query may attend. ``grid`` is
+        the height and width of an image whose rows are the sequence, for relative positions in
+        two dimensions.
         """
         sizes = (self.key_size, self.key_size, self.value_size)
         query_BND, key_BND, value_BND = self.query_key_value(hidden_BND).split(sizes, dim=-1)
-        return self._attend(query_BND, key_BND, value_BND, previous_map, mask)
+        return self._attend(query_BND, key_BND, value_BND, previous_map, mask, grid)
 
 
 class MultiHeadCrossAttention(_MultiHeadAttention):

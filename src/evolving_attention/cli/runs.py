@@ -155,6 +155,12 @@ def inspect_parser() -> Parser:
         "--position", type=int | None, default=None, help="of the query, from 0; default: middle"
     )
     parser.add_argument(
+        "--pixel",
+        type=str | None,
+        default=None,
+        help="of an image, the query as ROW,COLUMN, from 0; default: middle",
+    )
+    parser.add_argument(
         "--samples",
         type=int | None,
         default=None,

@@ -12,6 +12,7 @@ from evolving_attention.errors import InputError
 from evolving_attention.inspection.captions import CAPTIONS
 from evolving_attention.inspection.chain import Chain
 from evolving_attention.inspection.curves import draw_profile, draw_quality
+from evolving_attention.inspection.image_views import IMAGE_VIEWS
 from evolving_attention.inspection.kernel_pictures import draw_kernels
 from evolving_attention.inspection.kernels import kernel_table, kernels_of
 from evolving_attention.inspection.maps import (
@@ -49,6 +50,8 @@ class ViewOptions:
         After or before the softmax.
     heads : int, optional
         How many heads of a chain to draw. Default: all.
+    pixel : str, optional
+        Of an image, the query as ``ROW,COLUMN``, from 0. Default: the middle.
     """
 
     sample: int = 0
@@ -57,6 +60,7 @@ class ViewOptions:
     input: str | None = None
     show: str = "probabilities"
     heads: int | None = None
+    pixel: str | None = None
 
 
 @dataclass
@@ -110,7 +114,10 @@ def view(
     """
     if name not in VIEWS:
         raise InputError(f"there is no view {name!r}; there are {', '.join(VIEWS)}.")
-    return VIEWS[name](_named(run, against), options or ViewOptions())
+    networks, options = _named(run, against), options or ViewOptions()
+    if run.recipe.family == "image" and name in IMAGE_VIEWS:
+        return View(*IMAGE_VIEWS[name](networks, options))
+    return VIEWS[name](networks, options)
 
 
 def _named(run: Run, against: Run | None) -> Networks:

@@ -1,6 +1,11 @@
 """The networks of the papers; importing this registers them with the Auto classes."""
 
-from evolving_attention.models.augmented_convolution import AugmentedConv1d
+from evolving_attention.models.augmented_convolution import AugmentedConv1d, AugmentedConv2d
+from evolving_attention.models.ea_aa_resnet import (
+    EAAAResNetConfig,
+    EAAAResNetForImageClassification,
+    EAAAResNetModel,
+)
 from evolving_attention.models.ea_bert import (
     EABertConfig,
     EABertForMaskedLM,
@@ -35,6 +40,10 @@ from evolving_attention.models.ea_t5 import (
 
 __all__ = [
     "AugmentedConv1d",
+    "AugmentedConv2d",
+    "EAAAResNetConfig",
+    "EAAAResNetForImageClassification",
+    "EAAAResNetModel",
     "EABertConfig",
     "EABertForMaskedLM",
     "EABertForQuestionAnswering",

@@ -18,6 +18,12 @@ from evolving_attention.recipe.files import (
     recipe_of,
     recipe_path,
 )
+from evolving_attention.recipe.image import (
+    ImageAugmentationOptions,
+    ImageDataOptions,
+    ImageProcessingOptions,
+    ImageRecipe,
+)
 from evolving_attention.recipe.text import TextDataOptions, TextProcessingOptions, TextRecipe
 from evolving_attention.recipe.time_series import (
     AugmentationOptions,
@@ -31,6 +37,10 @@ __all__ = [
     "RECIPES",
     "AugmentationOptions",
     "DataOptions",
+    "ImageAugmentationOptions",
+    "ImageDataOptions",
+    "ImageProcessingOptions",
+    "ImageRecipe",
     "PretrainingOptions",
     "ProcessingOptions",
     "Recipe",

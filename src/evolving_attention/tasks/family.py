@@ -91,6 +91,7 @@ class Family(ABC, Generic[R]):
 _HOMES = {
     "time_series": "evolving_attention.tasks.time_series_family",
     "text": "evolving_attention.tasks.text_family",
+    "image": "evolving_attention.tasks.image_family",
 }
 
 

@@ -43,6 +43,7 @@ from evolving_attention.recipe import (
 from evolving_attention.tasks.augmentation import augmentation_for, check_augmentation
 from evolving_attention.tasks.embedding import embed_series
 from evolving_attention.tasks.pretrained import PretrainedEncoder
+from evolving_attention.tasks.splitting import split_by_class
 from evolving_attention.tasks.time_series_batches import (
     TimeSeriesDataset,
     collate,
@@ -133,30 +134,15 @@ class TimeSeriesTask:
         return TimeSeriesProcessor(**asdict(self.processing)).fit(series, max_length=longest)
 
     def _indices(self, targets: NDArray, validation: float, seed: int) -> tuple[NDArray, NDArray]:
-        """Return indices that train and that validate.
-
-        Every class trains: one with a single example does not validate, and where too few are
-        held out to stratify, one of each class is set aside for training first.
-        """
+        """Return indices that train and that validate; classes as in :func:`split_by_class`."""
+        if self.kind == "classification":
+            return split_by_class(targets, validation, seed)
         everything = np.arange(len(targets))
-        if self.kind != "classification":
-            apart, divisible, strata = everything[:0], everything, None
-            held_out = round(validation * len(divisible))
-        else:
-            _, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
-            apart, divisible = everything[counts[inverse] == 1], everything[counts[inverse] > 1]
-            strata = inverse[divisible]
-            held_out = round(validation * len(divisible))
-            if min(held_out, len(divisible) - held_out) < len(np.unique(strata)):
-                shuffled = np.random.default_rng(seed).permutation(everything)
-                apart = shuffled[np.unique(inverse[shuffled], return_index=True)[1]]
-                divisible, strata = np.setdiff1d(everything, apart), None
-        if not 0 < held_out < len(divisible):
+        held_out = round(validation * len(targets))
+        if not 0 < held_out < len(targets):
             return everything, everything[:0]
-        train, validate = train_test_split(
-            divisible, test_size=held_out, random_state=seed, stratify=strata
-        )
-        return np.concatenate([train, apart]), validate
+        train, validate = train_test_split(everything, test_size=held_out, random_state=seed)
+        return train, validate
 
     def _weigh_classes(self, targets: NDArray) -> list[float] | None:
         if self.class_weight is None:
