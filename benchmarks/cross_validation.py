@@ -19,9 +19,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from evolving_attention.comparison.tables import gains_table, scores_table, seconds_table
 from evolving_attention.comparison.variants import Variant, parse_variant, parse_variants
-from evolving_attention.recipe import Recipe
-from evolving_attention.tasks.from_recipe import task_to_train
-from evolving_attention.tasks.time_series import predict_logits
+from evolving_attention.recipe import Recipe, TimeSeriesRecipe
+from evolving_attention.tasks.family import family_of
+from evolving_attention.tasks.time_series_batches import predict_logits
 from evolving_attention.tasks.time_series_data import LabelledSeries, load_splits
 from evolving_attention.training import train_network
 
@@ -45,7 +45,7 @@ def take(data: LabelledSeries, indices: np.ndarray) -> LabelledSeries:
 def measure(
     recipe: Recipe, train: LabelledSeries, rest: LabelledSeries, seed: int
 ) -> dict[str, float]:
-    task, started = task_to_train(recipe), time.perf_counter()
+    task, started = family_of(recipe).task_to_train(recipe), time.perf_counter()
     network = train_network(task, train, recipe.model, recipe.training, seed=seed)
     seconds = time.perf_counter() - started
     figures = task.measure(predict_logits(network.model, task.processor, rest.series), rest.targets)
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True, help="a CSV")
     options = parser.parse_args()
-    recipe = Recipe()
+    recipe = TimeSeriesRecipe()
     if options.option:
         recipe = parse_variant(f"changed:{';'.join(options.option)}").apply(recipe)
     variants = parse_variants(options.against.split(","), NAME)

@@ -20,7 +20,7 @@ from evolving_attention.errors import InputError
 from evolving_attention.recipe import (
     AugmentationOptions,
     ProcessingOptions,
-    Recipe,
+    TimeSeriesRecipe,
     TrainingOptions,
 )
 from evolving_attention.tasks.time_series import TimeSeriesTask, model_options
@@ -176,7 +176,7 @@ class TestParameters:
     @BOTH
     def test_defaults_are_those_of_model_training_and_processing(self, estimator):
         elsewhere = model_options() | vars(TrainingOptions()) | vars(ProcessingOptions())
-        recipe = Recipe()
+        recipe = TimeSeriesRecipe()
         elsewhere |= {"pretrained": recipe.pretrained, "freeze": recipe.freeze}
         elsewhere |= {"pretraining_epochs": recipe.pretraining.epochs}
         for name, parameter in inspect.signature(estimator).parameters.items():

@@ -55,8 +55,8 @@ print(sorted({"torch", "transformers", "aeon", "sklearn", "numpy"} & set(sys.mod
 def test_recipes_and_errors_are_at_hand_without_torch():
     program = """
 import sys
-from evolving_attention import InputError, Recipe, read_recipe
-Recipe().to_yaml()
+from evolving_attention import InputError, TimeSeriesRecipe, read_recipe
+TimeSeriesRecipe().to_yaml()
 print("torch" in sys.modules, "transformers" in sys.modules)
 """
     assert fresh(program) == "False False"

@@ -9,7 +9,8 @@ from transformers.utils import logging
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import AugmentationOptions, TrainingOptions
-from evolving_attention.tasks.time_series import TimeSeriesTask, collate, predict_logits
+from evolving_attention.tasks.time_series import TimeSeriesTask
+from evolving_attention.tasks.time_series_batches import collate, predict_logits
 from evolving_attention.training import check_options, seeded, train_network
 from tests.tasks.helpers import (
     CASES,

@@ -48,7 +48,6 @@ VARIANTS: Mapping[str, dict[str, Any]] = MappingProxyType(
 PEERS = ("rocket", "multirocket_hydra", "quant")
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
-_SECTIONS = ("model", "training", "processing", "augmentation", "pretraining", "class_weight")
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class Variant:
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe with this variant's changes."""
+        _check_changeable(self, recipe)
         try:
             return change_recipe(recipe, self.changes)
         except InputError as error:
@@ -133,12 +133,16 @@ def _named(name: str) -> dict[str, Any]:
 
 def _change(variant: str, text: str) -> dict[str, Any]:
     option, _, value = (part.strip() for part in text.partition("="))
-    if option.partition(".")[0] not in _SECTIONS:
-        raise InputError(
-            f"variant {variant!r} cannot change {option!r}: a comparison keeps data and seeds "
-            f"alike; what may differ begins with {', '.join(_SECTIONS)}."
-        )
     try:
         return {option: yaml.safe_load(value)}
     except yaml.YAMLError:
         raise InputError(f"variant {variant!r}: {value!r} is no value for {option}.") from None
+
+
+def _check_changeable(variant: Variant, recipe: Recipe) -> None:
+    for option in variant.changes:
+        if option.partition(".")[0] not in recipe.changeable:
+            raise InputError(
+                f"variant {variant.name!r} cannot change {option!r}: a comparison keeps data and "
+                f"seeds alike; what may differ begins with {', '.join(recipe.changeable)}."
+            )

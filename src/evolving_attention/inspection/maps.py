@@ -4,7 +4,6 @@ Shape letters: L attention layers, H heads, N positions, C channels, T steps.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +13,8 @@ from transformers import PreTrainedModel
 from evolving_attention.attention import EvolvingAttention
 from evolving_attention.errors import InputError
 from evolving_attention.runs import Run
-from evolving_attention.tasks.time_series import collate
-from evolving_attention.tasks.time_series_data import LabelledSeries, as_collection, load_file
+from evolving_attention.tasks.time_series_batches import collate
+from evolving_attention.tasks.time_series_data import LabelledSeries, as_collection
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 
 __all__ = [
@@ -79,9 +78,8 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
 
 def series_of(run: Run, path: str | None = None) -> LabelledSeries:
     """Return the series of a file, or the test part of a run's data."""
-    data = run.data()[1] if path is None else load_file(Path(path), run.recipe.data.layout, "test")
-    if data is None:
-        raise InputError(f"{run.recipe.data.train} has no test part; say --input FILE.")
+    data = run.inputs(path)
+    assert isinstance(data, LabelledSeries)
     return data
 
 

@@ -257,9 +257,10 @@ def _quality(networks: Networks, options: ViewOptions) -> View:
 def _parts(run: Run, options: ViewOptions) -> tuple[LabelledSeries, LabelledSeries]:
     """Return what teaches the readers of maps, and what tests them."""
     train, test = run.data()
+    assert isinstance(train, LabelledSeries)
     if options.input is not None:
         return train, series_of(run, options.input)
-    if test is not None and test.targets is not None:
+    if isinstance(test, LabelledSeries) and test.targets is not None:
         return train, test
     raise InputError(
         f"{run.recipe.data.train} has no labelled test part to score readers of maps on; say "

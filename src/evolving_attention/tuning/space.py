@@ -10,7 +10,7 @@ import yaml
 
 from evolving_attention.errors import InputError, needing, reason
 from evolving_attention.recipe import Recipe, change_recipe
-from evolving_attention.tasks.time_series import check_model_options, model_options
+from evolving_attention.tasks.family import family_of
 
 with needing("tune"):
     from optuna.distributions import (
@@ -39,8 +39,6 @@ DEFAULT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
     }
 )
 
-_SECTIONS = ("model", "training", "processing", "augmentation", "pretraining", "class_weight")
-
 
 def read_space(path: str | Path) -> dict[str, dict[str, Any]]:
     """Read a space from YAML.
@@ -66,10 +64,6 @@ def distributions(space: Mapping[str, dict[str, Any]]) -> dict[str, BaseDistribu
 
 
 def _distribution(name: str, written: dict[str, Any]) -> BaseDistribution:
-    if name.partition(".")[0] not in _SECTIONS:
-        raise InputError(
-            f"{name!r} cannot be searched; an option's name begins with {', '.join(_SECTIONS)}."
-        )
     try:
         if set(written) == {"choices"}:
             return CategoricalDistribution(written["choices"])
@@ -87,7 +81,7 @@ def _distribution(name: str, written: dict[str, Any]) -> BaseDistribution:
 def own_values(recipe: Recipe, space: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     """Return the recipe's own values of the options; None where one is not in the space."""
     values = asdict(recipe)
-    values["model"] = model_options() | values["model"]
+    values["model"] = family_of(recipe).model_options(recipe)
     own: dict[str, Any] = {}
     for name, distribution in distributions(space).items():
         section, _, option = name.partition(".")
@@ -120,9 +114,14 @@ def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     Key and value ratios become the nearest that the heads can share: channels of attention are a
     multiple of the heads.
     """
+    for name in values:
+        if name.partition(".")[0] not in recipe.changeable:
+            raise InputError(
+                f"{name!r} cannot be searched; an option's name begins with "
+                f"{', '.join(recipe.changeable)}."
+            )
     changed = change_recipe(recipe, rounded(values))
-    check_model_options(changed.model)
-    model = model_options() | changed.model
+    model = family_of(recipe).model_options(changed)
     for name in ("key_ratio", "value_ratio"):
         if f"model.{name}" in values and model[name] > 0:
             unit = model["num_attention_heads"] / model["hidden_size"]
