@@ -6,6 +6,7 @@ from evolving_attention.attention.functional import (
     normalize_map,
     probabilities,
 )
+from evolving_attention.attention.incremental import append_rows, evolving_attention_rows
 from evolving_attention.attention.masks import causal_mask, padding_mask
 from evolving_attention.attention.modules import (
     EvolvingAttention,
@@ -23,9 +24,11 @@ __all__ = [
     "MultiHeadSelfAttention",
     "RelativePositionLogits1d",
     "RelativePositionLogits2d",
+    "append_rows",
     "causal_mask",
     "evolve_map",
     "evolving_attention",
+    "evolving_attention_rows",
     "normalize_map",
     "padding_mask",
     "probabilities",

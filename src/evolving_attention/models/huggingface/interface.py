@@ -18,6 +18,7 @@ from evolving_attention.attention import (
     probabilities,
 )
 from evolving_attention.models.huggingface.frames import Frame, Link, frame_of
+from evolving_attention.models.huggingface.rows import RowsLayer
 
 __all__ = ["IMPLEMENTATION", "LayerEvolution", "evolving_attention_forward", "evolving_mask"]
 
@@ -60,6 +61,11 @@ class LayerEvolution(EvolvingAttention):
     def evolves(self) -> bool:
         """Whether this layer does more than attend."""
         return self.convolution is not None or isinstance(self.alpha, Tensor) or self.alpha > 0
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether a step of decoding reads rows of the steps before."""
+        return self.window != "bidirectional" and self.reach > 0
 
 
 def evolving_mask(*args: Any, **kwargs: Any) -> Tensor | None:
@@ -108,13 +114,19 @@ def evolving_attention_forward(
             query_BHNE, key_BHME, value_BHMV, mask=mask, training=module.training, **options
         )
     else:
-        _check_lengths(place, N, M, is_causal)
         frame = frame_of(place.link.stack)
+        rows = _rows_layer(module, place, frame)
+        _check_lengths(place, rows, N, M, is_causal)
         mask = _mask_queries(mask, frame, place.window, N, M)
-        previous_map = frame.previous_map(place.link)
-        output_BHNV, map_BHNM = place(
-            query_BHNE, key_BHME, value_BHMV, previous_map, mask=mask, **options
-        )
+        arguments = (query_BHNE, key_BHME, value_BHMV, frame.previous_map(place.link))
+        if rows is None:
+            output_BHNV, map_BHNM = place(*arguments, mask=mask, **options)
+        else:
+            before = rows.before(place.link.chain, N)
+            output_BHNV, map_BHNM, mixed_BHNM = place.forward_rows(
+                *arguments, rows_before=before, mask=mask, **options
+            )
+            rows.append(place.link.chain, mixed_BHNM, place.reach, place.window == "causal")
         frame.hand_on(place.link, map_BHNM)
     weights = probabilities(map_BHNM, mask) if _wants_weights(kwargs) else None
     return output_BHNV.transpose(1, 2).contiguous(), weights
@@ -147,15 +159,33 @@ def _read_mask(
     return allowed, bias if position_bias is None else position_bias + bias
 
 
+def _rows_layer(module: nn.Module, place: LayerEvolution, frame: Frame) -> RowsLayer | None:
+    """Return where a layer keeps its rows, if it needs them and decoding goes step by step."""
+    if frame.cache is None or not place.needs_rows:
+        return None
+    index = getattr(module, "layer_idx", None)
+    if not isinstance(index, int):
+        raise ValueError(
+            f"{type(module).__name__} does not tell which layer of a cache is its own; pass "
+            "use_cache=False."
+        )
+    return frame.cache.layers[index]  # type: ignore[return-value]
+
+
 def _check_lengths(
-    evolution: LayerEvolution, num_queries: int, num_keys: int, is_causal: bool | None
+    evolution: LayerEvolution,
+    rows: RowsLayer | None,
+    num_queries: int,
+    num_keys: int,
+    is_causal: bool | None,
 ) -> None:
     if not evolution.link.hands_on and not evolution.evolves:
         return
-    if evolution.window == "causal" and num_queries != num_keys:
+    misses_rows = evolution.needs_rows and rows is None
+    if evolution.window == "causal" and misses_rows and num_queries != num_keys:
         raise ValueError(
             f"evolving attention cannot continue from cached keys ({num_queries} queries, "
-            f"{num_keys} keys): the rows of the maps before are not kept; pass use_cache=False."
+            f"{num_keys} keys) without the rows of the maps before; pass the cache itself."
         )
     if evolution.window == "bidirectional" and is_causal:
         raise ValueError(
