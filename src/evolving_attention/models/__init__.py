@@ -16,6 +16,22 @@ from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerModel,
 )
 from evolving_attention.models.ea_dc_transformer_pretraining import EADCTransformerForPretraining
+from evolving_attention.models.ea_roberta import (
+    EARobertaConfig,
+    EARobertaForMaskedLM,
+    EARobertaForQuestionAnswering,
+    EARobertaForSequenceClassification,
+    EARobertaForTokenClassification,
+    EARobertaModel,
+)
+from evolving_attention.models.ea_t5 import (
+    EAT5Config,
+    EAT5EncoderModel,
+    EAT5ForConditionalGeneration,
+    EAT5ForSequenceClassification,
+    EAT5ForTokenClassification,
+    EAT5Model,
+)
 
 __all__ = [
     "AugmentedConv1d",
@@ -30,4 +46,16 @@ __all__ = [
     "EADCTransformerForPretraining",
     "EADCTransformerForRegression",
     "EADCTransformerModel",
+    "EARobertaConfig",
+    "EARobertaForMaskedLM",
+    "EARobertaForQuestionAnswering",
+    "EARobertaForSequenceClassification",
+    "EARobertaForTokenClassification",
+    "EARobertaModel",
+    "EAT5Config",
+    "EAT5EncoderModel",
+    "EAT5ForConditionalGeneration",
+    "EAT5ForSequenceClassification",
+    "EAT5ForTokenClassification",
+    "EAT5Model",
 ]

@@ -1,8 +1,18 @@
 """Tiny models of transformers, texts with padding, and an evolution that is no identity."""
 
+import pytest
 import torch
-from transformers import BertConfig
+from transformers import (
+    BartConfig,
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
+from evolving_attention import evolve
 from evolving_attention.models.huggingface.interface import LayerEvolution
 
 TINY = {
@@ -23,7 +33,8 @@ def bert_config(**options):
 def texts(lengths=(7, 5, 3), padding=0):
     """Input ids and attention mask; ``padding`` more columns of it at the end."""
     longest = max(lengths) + padding
-    ids = torch.randint(1, 40, (len(lengths), longest), generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, 40, (len(lengths), 32), generator=generator)[:, :longest]
     mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
     return {"input_ids": ids * mask, "attention_mask": mask.long()}
 
@@ -57,3 +68,46 @@ def assert_same_weights(actual, expected):
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(actual[name], tensor), name
+
+
+def decoder_config(**options):
+    """Grouped keys, looking back only."""
+    return LlamaConfig(**TINY | {"num_attention_heads": 4, "num_key_value_heads": 2} | options)
+
+
+def t5_config(**options):
+    sizes = {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 3}
+    return T5Config(**sizes | {"num_heads": 2, "decoder_start_token_id": 0} | options)
+
+
+def bart_config(**options):
+    encoder = {"encoder_layers": 3, "encoder_ffn_dim": 16, "encoder_attention_heads": 2}
+    decoder = {"decoder_layers": 3, "decoder_ffn_dim": 16, "decoder_attention_heads": 2}
+    sizes = {"vocab_size": 40, "d_model": 16, "max_position_embeddings": 32, "init_std": 0.5}
+    return BartConfig(**sizes | encoder | decoder | options)
+
+
+MODELS = {
+    "encoder": lambda: BertForMaskedLM(bert_config()),
+    "decoder": lambda: LlamaForCausalLM(decoder_config()),
+    "both": lambda: T5ForConditionalGeneration(t5_config()),
+}
+KINDS = pytest.mark.parametrize("kind", MODELS)
+
+
+def evolving(kind):
+    """A tiny model in float64 that evolves, away from every start, without dropout."""
+    model = MODELS[kind]().double().eval()
+    return shaken(evolve(model, initialization="random", learned_mixing=True))
+
+
+def labelled(**options):
+    """A batch with labels; every model of this file has a loss for it."""
+    batch = texts(**options)
+    return batch | {"labels": batch["input_ids"].masked_fill(batch["input_ids"] == 0, -100)}
+
+
+def gradients(model, batch):
+    model.zero_grad()
+    model(**batch).loss.backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}

@@ -2,7 +2,8 @@
 
 An attention module goes through transformers' attention interface if its code names it. Modules
 that differ in one number of their path, as ``encoder.layer.0.attention`` and
-``encoder.layer.1.attention``, are the layers of a chain.
+``encoder.layer.1.attention``, are the layers of a chain. What cannot be told from a model's
+structure is refused rather than guessed.
 """
 
 import inspect
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 
 from torch import nn
+from transformers import PreTrainedModel
 
 __all__ = ["Chain", "find_chains"]
 
 _INTERFACE = "ALL_ATTENTION_FUNCTIONS"
 _CROSS = re.compile(r"cross|enc_?dec|encoder_?attn|encoder_?attention", re.IGNORECASE)
+_UNSUPPORTED = {"attn_logit_softcapping": "a soft cap of the logits", "sinks": "attention sinks"}
 _HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head")
 
 
@@ -54,12 +57,9 @@ def find_chains(model: nn.Module) -> list[Chain]:
     ValueError
         There is none, or one whose maps cannot be handed on; the message says why.
     """
-    paths = [name for name, module in model.named_modules() if _uses_interface(type(module))]  # type: ignore[arg-type]
-    if not paths:
-        raise ValueError(
-            f"{type(model).__name__} cannot evolve: its attention does not go through the "
-            "attention interface of transformers."
-        )
+    paths = [name for name, module in model.named_modules() if _goes_through(module)]
+    for reason in _obstacles(model, paths):
+        raise ValueError(f"{type(model).__name__} cannot evolve: {reason}.")
     chains = [_chain(model, *group) for group in _groups(paths) if len(group[2]) > 1]
     if not chains:
         raise ValueError(
@@ -69,11 +69,39 @@ def find_chains(model: nn.Module) -> list[Chain]:
     return chains
 
 
+def _obstacles(model: nn.Module, paths: list[str]) -> Iterator[str]:
+    others = [module for module in model.modules() if _goes_its_own_way(module)]
+    if others or not paths:
+        what = type(others[0]).__name__ if others else "attention"
+        yield f"its {what} does not go through the attention interface of transformers"
+    if any(getattr(module, "shift_size", 0) for module in model.modules()):
+        yield (
+            "its windows shift from layer to layer, so that an entry of a map means another pair "
+            "of positions in the next"
+        )
+    for name, what in _UNSUPPORTED.items():
+        if any(getattr(model.get_submodule(path), name, None) is not None for path in paths):
+            yield f"it attends with {what}, which evolving attention does not support"
+
+
+def _goes_through(module: nn.Module) -> bool:
+    own_code = not isinstance(module, PreTrainedModel)  # those only manage the interface
+    return own_code and _INTERFACE in _names(type(module))  # type: ignore[arg-type]
+
+
+def _goes_its_own_way(module: nn.Module) -> bool:
+    """Whether this projects and attends by itself: it would get masks that it cannot read."""
+    projects = any(isinstance(child, nn.Linear) for child in module.children())
+    named = "Attention" in type(module).__name__ and not isinstance(module, nn.MultiheadAttention)
+    return named and projects and not any(_goes_through(each) for each in module.modules())
+
+
 @cache
-def _uses_interface(kind: type) -> bool:
+def _names(kind: type) -> frozenset[str]:
+    """Return the global names and attributes that a class uses in its own functions."""
     own = kind.__mro__[: kind.__mro__.index(nn.Module)]
-    functions = (each for base in own for each in vars(base).values() if inspect.isfunction(each))
-    return any(_INTERFACE in inspect.unwrap(each).__code__.co_names for each in functions)
+    functions = [each for base in own for each in vars(base).values() if inspect.isfunction(each)]
+    return frozenset(name for each in functions for name in inspect.unwrap(each).__code__.co_names)
 
 
 def _groups(paths: list[str]) -> Iterator[tuple[str, str, list[str]]]:
@@ -112,7 +140,7 @@ def _chain(model: nn.Module, name: str, parent: str, paths: list[str]) -> Chain:
     stack = parent
     while isinstance(model.get_submodule(stack), nn.ModuleList | nn.ModuleDict | nn.Sequential):
         stack = stack.rpartition(".")[0]
-    return Chain(name, stack, layers, heads.pop(), _window(name, layers[0]))
+    return Chain(name, stack, layers, heads.pop(), _window(model, stack, name, layers[0]))
 
 
 def _num_heads(layer: nn.Module) -> int:
@@ -123,11 +151,21 @@ def _num_heads(layer: nn.Module) -> int:
     raise ValueError(f"{type(layer).__name__} does not tell its number of heads.")
 
 
-def _window(name: str, layer: nn.Module) -> str:
+def _window(model: nn.Module, stack: str, name: str, layer: nn.Module) -> str:
     attention = name[name.index("*") :] + type(layer).__name__
     if getattr(layer, "is_cross_attention", False) or _CROSS.search(attention):
         return "cross"
-    causal = getattr(layer, "is_causal", True)
-    if causal and getattr(getattr(layer, "config", None), "is_causal", True) is not False:
-        return "causal"
-    return "bidirectional"
+    if getattr(getattr(layer, "config", None), "is_causal", True) is False:
+        return "bidirectional"
+    causal = getattr(layer, "is_causal", True) or _makes_causal_masks(model, stack)
+    return "causal" if causal else "bidirectional"
+
+
+def _makes_causal_masks(model: nn.Module, stack: str) -> bool:
+    """Whether the code around a stack makes masks, and only causal ones (as CLIP's text model)."""
+    parts = stack.split(".") if stack else []
+    for length in range(len(parts), -1, -1):
+        names = _names(type(model.get_submodule(".".join(parts[:length]))))  # type: ignore[arg-type]
+        if made := names & {"create_causal_mask", "create_bidirectional_mask"}:
+            return made == {"create_causal_mask"}
+    return False

@@ -54,6 +54,13 @@ class EvolvingMixin:
         if cache is not None and looks_back:
             keep_rows_in(cache)
 
+    @classmethod
+    def from_pretrained(cls, *inputs: Any, **kwargs: Any) -> Any:
+        """Load as transformers does; a saved generation config does not bring the cache back."""
+        loaded = super().from_pretrained(*inputs, **kwargs)  # type: ignore[misc]
+        _forgo_cache(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
+
     def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
         """Refuse every attention but the evolving one."""
         if attn_implementation != IMPLEMENTATION:
@@ -231,9 +238,7 @@ def _attach(model: PreTrainedModel, options: EvolutionOptions, chains: list[Chai
         module.register_forward_pre_hook(OpenFrame(stack))
         module.register_forward_hook(CloseFrame(stack), always_call=True)
     model.set_attn_implementation(IMPLEMENTATION)
-    looks_back = any(chain.window == "causal" for chain in chains)
-    if not options.is_twin and looks_back and not can_keep_rows(model.config):
-        _forgo_cache(model)
+    _forgo_cache(model)
 
 
 def _layer_evolution(
@@ -257,7 +262,10 @@ def _layer_evolution(
 
 
 def _forgo_cache(model: PreTrainedModel) -> None:
-    """Let the model decode without a cache: it has layers that do not cache all keys."""
+    """Decode without a cache where its layers do not keep all keys: rows of maps need them."""
+    looks_back = any(each.evolves and each.window == "causal" for each in _evolutions(model))
+    if not looks_back or can_keep_rows(model.config):
+        return
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and hasattr(module.config, "use_cache"):
             module.config.use_cache = False

@@ -33,10 +33,13 @@ class Stack:
         Of the stack's module within the model, for messages.
     chains : tuple of str
         Names of the chains in this stack.
+    is_checked : bool
+        Whether a mask was seen that fits the window of the convolutions.
     """
 
     name: str
     chains: tuple[str, ...] = ()
+    is_checked: bool = False
 
 
 @dataclass(eq=False)

@@ -37,6 +37,12 @@ _UNSUPPORTED = {
 }
 
 
+_WRONG_DIRECTION = (
+    "this model was evolved as an encoder and cannot attend causally: its convolutions see later "
+    "positions."
+)
+
+
 class LayerEvolution(EvolvingAttention):
     """The evolution of one attention layer of a model of transformers, and its place in a chain.
 
@@ -118,6 +124,7 @@ def evolving_attention_forward(
         rows = _rows_layer(module, place, frame)
         _check_lengths(place, rows, N, M, is_causal)
         mask = _mask_queries(mask, frame, place.window, N, M)
+        _check_direction(place, mask)
         arguments = (query_BHNE, key_BHME, value_BHMV, frame.previous_map(place.link))
         if rows is None:
             output_BHNV, map_BHNM = place(*arguments, mask=mask, **options)
@@ -188,10 +195,22 @@ def _check_lengths(
             f"{num_keys} keys) without the rows of the maps before; pass the cache itself."
         )
     if evolution.window == "bidirectional" and is_causal:
-        raise ValueError(
-            "a model that was evolved as an encoder cannot be called with is_causal=True: its "
-            "convolutions see later positions; evolve a model whose config.is_causal is True."
-        )
+        raise ValueError(_WRONG_DIRECTION)
+
+
+def _check_direction(evolution: LayerEvolution, mask: Tensor | None) -> None:
+    """Refuse a causal mask where the window is not causal, by the first mask that can tell.
+
+    Whether a layer looks back only is read off its module, which might be wrong for a model that
+    we do not know; then a convolution would silently leak what comes later.
+    """
+    stack = evolution.link.stack
+    if stack.is_checked or mask is None or torch.compiler.is_compiling():
+        return
+    if evolution.window == "bidirectional" and evolution.evolves and mask.tril(-1).any():
+        if not mask.triu(1).any():
+            raise ValueError(_WRONG_DIRECTION)
+        stack.is_checked = True
 
 
 def _mask_queries(
