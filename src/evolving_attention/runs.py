@@ -59,18 +59,9 @@ class Run:
     def load(cls, folder: str | Path) -> "Run":
         """Load a run folder; raise :class:`InputError` where it is none or something is missing."""
         folder = Path(folder)
-        needed = (
-            "config.json",
-            "model.safetensors",
-            "preprocessor_config.json",
-            "recipe.yaml",
-            "metrics.json",
-        )
-        if missing := [name for name in needed if not (folder / name).is_file()]:
-            raise InputError(
-                f"{folder} is not a complete run folder: {', '.join(missing)} is missing."
-            )
+        _check_files(folder, "config.json", "model.safetensors", "recipe.yaml", "metrics.json")
         recipe = read_recipe(folder / "recipe.yaml")
+        _check_files(folder, family_of(recipe).processor_file)
         with reading(folder / "metrics.json"):
             metrics = json.loads((folder / "metrics.json").read_text())
         task = family_of(recipe).task_of(recipe)
@@ -103,6 +94,28 @@ class Run:
     def predict(self, path: str | Path) -> pd.DataFrame:
         """Predict every input of a file: a row each, with the probabilities of any classes."""
         return self.task.predict(self.model, self.family.load_file(self.recipe, Path(path)))
+
+    def submit(self, folder: str | Path | None = None) -> list[Path]:
+        """Predict what the benchmark of the recipe's data wants predicted, and write its files.
+
+        Parameters
+        ----------
+        folder : str or Path, optional
+            Where to. Default: ``submission`` in the run folder.
+        """
+        parts = self.family.load_unlabelled(self.recipe)
+        if not parts:
+            raise InputError(
+                f"{self.recipe.data.train} has no part without labels that a benchmark wants "
+                f"predicted; name a file of {self.family.inputs}."
+            )
+        folder = Path(folder or self.folder / "submission")
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / name for name in parts]
+        for path, data in zip(paths, parts.values(), strict=True):
+            table = self.task.predict(self.model, data)
+            self.family.write_predictions(self.recipe, table, path)
+        return paths
 
     def embed(self, path: str | Path | None = None) -> tuple[NDArray, NDArray | None]:
         """Return a vector for every input ``(cases, D)``, and their labels where there are any.
@@ -144,6 +157,11 @@ class Run:
     def _write_report(self, folder: Path) -> None:
         (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
         (folder / "README.md").write_text(_model_card(self))
+
+
+def _check_files(folder: Path, *names: str) -> None:
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise InputError(f"{folder} is not a complete run folder: {', '.join(missing)} is missing.")
 
 
 def train(

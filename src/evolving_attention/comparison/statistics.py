@@ -27,7 +27,13 @@ __all__ = [
 ]
 
 #: Unit of a metric's gain.
-GAIN_UNITS = {"accuracy": "points", "f1_macro": "points", "rmse": "%", "mae": "%"}
+GAIN_UNITS = {
+    "accuracy": "points",
+    "f1_macro": "points",
+    "score": "points",
+    "rmse": "%",
+    "mae": "%",
+}
 
 _IS_BETTER_LARGER = {name: larger for kind in METRICS.values() for name, larger in kind.items()}
 

@@ -18,6 +18,7 @@ from evolving_attention.recipe.files import (
     recipe_of,
     recipe_path,
 )
+from evolving_attention.recipe.text import TextDataOptions, TextProcessingOptions, TextRecipe
 from evolving_attention.recipe.time_series import (
     AugmentationOptions,
     DataOptions,
@@ -33,6 +34,9 @@ __all__ = [
     "PretrainingOptions",
     "ProcessingOptions",
     "Recipe",
+    "TextDataOptions",
+    "TextProcessingOptions",
+    "TextRecipe",
     "TimeSeriesRecipe",
     "TrainingOptions",
     "bundled_recipes",

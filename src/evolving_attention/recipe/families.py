@@ -8,12 +8,13 @@ from typing import Any, get_args, get_type_hints
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe.base import Recipe
+from evolving_attention.recipe.text import TextRecipe
 from evolving_attention.recipe.time_series import TimeSeriesRecipe
 
 __all__ = ["RECIPES", "recipe_type", "tasks_of"]
 
 #: The class of each family's recipes. The first is that of a recipe that names no task.
-RECIPES: tuple[type[Recipe], ...] = (TimeSeriesRecipe,)
+RECIPES: tuple[type[Recipe], ...] = (TimeSeriesRecipe, TextRecipe)
 
 
 def tasks_of(recipe: type[Recipe]) -> tuple[str, ...]:

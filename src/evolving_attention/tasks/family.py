@@ -1,9 +1,12 @@
 """A family of tasks: what the commands need to know of one kind of data."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import pandas as pd
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe
@@ -23,6 +26,9 @@ class Family(ABC, Generic[R]):
     #: Name of a file of inputs, for examples.
     example_file: str
 
+    #: The file of a run folder by which its processor is known.
+    processor_file: str = "preprocessor_config.json"
+
     @abstractmethod
     def check(self, recipe: R) -> None:
         """Raise :class:`InputError` for options that cannot work, whatever the data."""
@@ -41,6 +47,14 @@ class Family(ABC, Generic[R]):
 
         With ``labelled``, its targets, if it has any, are checked to fit the recipe's task.
         """
+
+    def load_unlabelled(self, recipe: R) -> Mapping[str, Data]:
+        """Load the parts that a benchmark wants predicted, by the file that it takes for each."""
+        return {}
+
+    def write_predictions(self, recipe: R, table: pd.DataFrame, path: Path) -> None:
+        """Write predictions, a row an input: as CSV."""
+        table.to_csv(path, index_label="case")
 
     @abstractmethod
     def task_of(self, recipe: R) -> Task:
@@ -74,7 +88,10 @@ class Family(ABC, Generic[R]):
 
 
 #: Where the family of each name is: a module with ``FAMILY``.
-_HOMES = {"time_series": "evolving_attention.tasks.time_series_family"}
+_HOMES = {
+    "time_series": "evolving_attention.tasks.time_series_family",
+    "text": "evolving_attention.tasks.text_family",
+}
 
 
 def family_of(recipe: Recipe) -> Family[Any]:

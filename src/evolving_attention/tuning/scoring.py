@@ -23,10 +23,12 @@ def metric_of(recipe: Recipe) -> tuple[str, bool]:
     """Return what is tuned, and whether more of it is better.
 
     As the recipe chooses its epoch: by loss, the log loss of classes; by metric, the accuracy.
-    Regression is tuned by RMSE.
+    Regression is tuned by RMSE, a task of GLUE by its official metrics.
     """
     if recipe.kind == "regression":
         return "rmse", False
+    if recipe.kind == "glue":
+        return "score", True
     return ("log_loss", False) if recipe.training.select_by == "loss" else ("accuracy", True)
 
 

@@ -20,7 +20,15 @@ with needing("tune"):
         IntDistribution,
     )
 
-__all__ = ["DEFAULT_SPACE", "distributions", "own_values", "read_space", "rounded", "trial_recipe"]
+__all__ = [
+    "DEFAULT_SPACE",
+    "default_space",
+    "distributions",
+    "own_values",
+    "read_space",
+    "rounded",
+    "trial_recipe",
+]
 
 _SHARES = {"low": 0.0, "high": 0.9, "step": 0.1}
 
@@ -38,6 +46,20 @@ DEFAULT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
         "training.weight_decay": {"low": 1e-4, "high": 1e-1, "log": True},
     }
 )
+
+#: The papers' grid of shares on GLUE, and the learning rates that BERT is fine-tuned with.
+_TEXT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "model.alpha": {"choices": [0.1, 0.2, 0.4]},
+        "model.beta": {"choices": [0.1, 0.2, 0.4]},
+        "training.learning_rate": {"low": 1e-5, "high": 2e-4, "log": True},
+    }
+)
+
+
+def default_space(recipe: Recipe) -> Mapping[str, dict[str, Any]]:
+    """Return what is searched where nobody says so: it depends on the kind of data."""
+    return _TEXT_SPACE if recipe.family == "text" else DEFAULT_SPACE
 
 
 def read_space(path: str | Path) -> dict[str, dict[str, Any]]:
