@@ -12,6 +12,7 @@ from evolving_attention.attention import (
     evolving_attention,
     evolving_attention_rows,
     incremental,
+    last_mixed_rows,
 )
 from tests.attention.helpers import ACTIVATIONS, plain_arguments, random_arguments
 
@@ -75,6 +76,17 @@ def test_a_module_continues_as_the_function(activation, normalize):
         got, _, mixed = module.forward_rows(**inputs, mask=part["mask"], rows_before=rows)
         rows = append_rows(rows, mixed, keep=module.reach)
         assert_close(got, output[:, :, start:stop], **EXACT)
+
+
+@pytest.mark.parametrize("count", [None, 0, 2, 9])
+def test_the_last_mixed_rows_are_those_of_all_queries(count):
+    arguments = whole("causal")
+    given = {name: arguments[name] for name in ("query_BHNE", "key_BHME", "previous_map")}
+    given["map_bias"] = arguments["map_bias"][:, :, :1]  # the same for all rows
+    given |= {"mask": arguments["mask"], "alpha": 0.3}
+    _, _, mixed = evolving_attention_rows(**given, value_BHMV=arguments["value_BHMV"])
+    kept = last_mixed_rows(**given, count=count)
+    assert_close(kept, mixed[:, :, 6 - min(6 if count is None else count, 6) :], **EXACT)
 
 
 def test_the_last_rows_matter_and_older_ones_do_not():

@@ -6,7 +6,11 @@ from evolving_attention.attention.functional import (
     normalize_map,
     probabilities,
 )
-from evolving_attention.attention.incremental import append_rows, evolving_attention_rows
+from evolving_attention.attention.incremental import (
+    append_rows,
+    evolving_attention_rows,
+    last_mixed_rows,
+)
 from evolving_attention.attention.masks import causal_mask, padding_mask
 from evolving_attention.attention.modules import (
     EvolvingAttention,
@@ -29,6 +33,7 @@ __all__ = [
     "evolve_map",
     "evolving_attention",
     "evolving_attention_rows",
+    "last_mixed_rows",
     "normalize_map",
     "padding_mask",
     "probabilities",

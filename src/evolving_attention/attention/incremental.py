@@ -22,7 +22,7 @@ from evolving_attention.attention.functional import (
     own_logits,
 )
 
-__all__ = ["append_rows", "evolving_attention_rows"]
+__all__ = ["append_rows", "evolving_attention_rows", "last_mixed_rows"]
 
 
 def evolving_attention_rows(
@@ -109,6 +109,41 @@ def evolving_attention_rows(
     )
     output_BHNV = attend(map_BHNM, value_BHMV, mask, dropout if training else 0.0)
     return output_BHNV, map_BHNM, mixed_BHNM
+
+
+def last_mixed_rows(
+    query_BHNE: Tensor,
+    key_BHME: Tensor,
+    previous_map: Tensor | None = None,
+    *,
+    count: int | None = None,
+    alpha: float | Tensor = 0.0,
+    mask: Tensor | None = None,
+    map_bias: Tensor | None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """Return the mixed rows of the last queries alone, to go on after a full pass.
+
+    Parameters
+    ----------
+    count : int, optional
+        How many. Default: all.
+
+    Returns
+    -------
+    Tensor of shape [B, H, min(count, N), M]
+    """
+    N = query_BHNE.shape[-2]
+    first = 0 if count is None else max(N - count, 0)
+
+    def last(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None or tensor.dim() < 2 or tensor.shape[-2] != N:  # the same for all rows
+            return tensor
+        return tensor[..., first:, :]
+
+    scale = query_BHNE.shape[-1] ** -0.5 if scale is None else scale
+    logits_BHNM = own_logits(query_BHNE[..., first:, :], key_BHME, last(map_bias), scale)
+    return mix_map(logits_BHNM, last(previous_map), alpha=alpha, mask=last(mask))
 
 
 def append_rows(rows_before: Tensor | None, mixed_BHNM: Tensor, keep: int | None = None) -> Tensor:

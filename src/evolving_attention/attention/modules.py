@@ -18,7 +18,7 @@ from evolving_attention.attention.functional import (
     evolving_attention,
     normalize_map,
 )
-from evolving_attention.attention.incremental import evolving_attention_rows
+from evolving_attention.attention.incremental import evolving_attention_rows, last_mixed_rows
 
 __all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttention"]
 
@@ -201,6 +201,32 @@ class EvolvingAttention(nn.Module):
             map_bias=map_bias,
             scale=scale,
             **self._options(dropout),
+        )
+
+    def last_mixed_rows(
+        self,
+        query_BHNE: Tensor,
+        key_BHME: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        count: int | None = None,
+        mask: Tensor | None = None,
+        map_bias: Tensor | None = None,
+        scale: float | None = None,
+    ) -> Tensor:
+        """Return the mixed rows of the last queries, to go on after :meth:`forward`.
+
+        See the function :func:`last_mixed_rows`.
+        """
+        return last_mixed_rows(
+            query_BHNE,
+            key_BHME,
+            self.handed(previous_map, mask),
+            count=count,
+            alpha=self.alpha,
+            mask=mask,
+            map_bias=map_bias,
+            scale=scale,
         )
 
     @property

@@ -18,7 +18,7 @@ from evolving_attention.attention import (
     probabilities,
 )
 from evolving_attention.models.huggingface.frames import Frame, Link, frame_of
-from evolving_attention.models.huggingface.rows import RowsLayer
+from evolving_attention.models.huggingface.rows import ChainRows, RowsLayer
 
 __all__ = ["IMPLEMENTATION", "LayerEvolution", "evolving_attention_forward", "evolving_mask"]
 
@@ -62,6 +62,35 @@ class LayerEvolution(EvolvingAttention):
         # It initialises itself: the generic initialisation of transformers shall pass it over.
         for module in self.modules():
             module._is_hf_initialized = True  # type: ignore[assignment]
+
+    def forward(  # type: ignore[override]
+        self,
+        query_BHNE: Tensor,
+        key_BHME: Tensor,
+        value_BHMV: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        rows: ChainRows | None = None,
+        dropout: float | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return output and map, as the class above; with ``rows`` go on from those, and keep more.
+
+        What starts a sequence is a full pass, whose last rows are made once more.
+        """
+        arguments = (query_BHNE, key_BHME, value_BHMV, previous_map)
+        if rows is not None and rows.mixed is not None:
+            output_BHNV, map_BHNM, mixed_BHNM = self.forward_rows(
+                *arguments, rows_before=rows.mixed, dropout=dropout, **options
+            )
+            rows.append(mixed_BHNM, query_BHNE.shape[-2])
+            return output_BHNV, map_BHNM
+        if rows is not None:
+            mixed_BHNM = self.last_mixed_rows(
+                query_BHNE, key_BHME, previous_map, count=rows.keep, **options
+            )
+            rows.append(mixed_BHNM, query_BHNE.shape[-2])
+        return super().forward(*arguments, dropout=dropout, **options)
 
     @property
     def evolves(self) -> bool:
@@ -121,19 +150,12 @@ def evolving_attention_forward(
         )
     else:
         frame = frame_of(place.link.stack)
-        rows = _rows_layer(module, place, frame)
+        rows = _rows(module, place, frame, N)
         _check_lengths(place, rows, N, M, is_causal)
         mask = _mask_queries(mask, frame, place.window, N, M)
         _check_direction(place, mask)
         arguments = (query_BHNE, key_BHME, value_BHMV, frame.previous_map(place.link))
-        if rows is None:
-            output_BHNV, map_BHNM = place(*arguments, mask=mask, **options)
-        else:
-            before = rows.before(place.link.chain, N)
-            output_BHNV, map_BHNM, mixed_BHNM = place.forward_rows(
-                *arguments, rows_before=before, mask=mask, **options
-            )
-            rows.append(place.link.chain, mixed_BHNM, place.reach, place.window == "causal")
+        output_BHNV, map_BHNM = place(*arguments, mask=mask, rows=rows, **options)
         frame.hand_on(place.link, map_BHNM)
     weights = probabilities(map_BHNM, mask) if _wants_weights(kwargs) else None
     return output_BHNV.transpose(1, 2).contiguous(), weights
@@ -166,8 +188,10 @@ def _read_mask(
     return allowed, bias if position_bias is None else position_bias + bias
 
 
-def _rows_layer(module: nn.Module, place: LayerEvolution, frame: Frame) -> RowsLayer | None:
-    """Return where a layer keeps its rows, if it needs them and decoding goes step by step."""
+def _rows(
+    module: nn.Module, place: LayerEvolution, frame: Frame, num_queries: int
+) -> ChainRows | None:
+    """Return the rows that a layer keeps, if it needs any and decoding goes step by step."""
     if frame.cache is None or not place.needs_rows:
         return None
     index = getattr(module, "layer_idx", None)
@@ -176,12 +200,13 @@ def _rows_layer(module: nn.Module, place: LayerEvolution, frame: Frame) -> RowsL
             f"{type(module).__name__} does not tell which layer of a cache is its own; pass "
             "use_cache=False."
         )
-    return frame.cache.layers[index]  # type: ignore[return-value]
+    layer: RowsLayer = frame.cache.layers[index]  # type: ignore[assignment]
+    return layer.rows_of(place.link.chain, place.reach, place.window == "causal", num_queries)
 
 
 def _check_lengths(
     evolution: LayerEvolution,
-    rows: RowsLayer | None,
+    rows: ChainRows | None,
     num_queries: int,
     num_keys: int,
     is_causal: bool | None,

@@ -17,23 +17,45 @@ from transformers.cache_utils import DynamicLayer
 from evolving_attention.attention import append_rows
 from evolving_attention.models.huggingface.frames import Stack, frame_of
 
-__all__ = ["FindCache", "RowsLayer", "can_keep_rows", "keep_rows_in"]
+__all__ = ["ChainRows", "FindCache", "RowsLayer", "can_keep_rows", "keep_rows_in"]
 
 
 @dataclass
-class _Rows:
-    """Rows of one chain: the last of ``seen``; ``reach`` of them are read again."""
+class ChainRows:
+    """The mixed rows that one layer keeps of one chain.
 
-    mixed: Tensor | None
+    Attributes
+    ----------
+    reach : int
+        How many rows a step reads.
+    grows : bool
+        Whether a row has a key for every token: self-attention.
+    mixed : Tensor of shape [B, H, R, M], optional
+        The last rows.
+    seen : int
+        How many tokens there were so far.
+    keep : int, optional
+        How many rows are kept; None: all.
+    """
+
     reach: int
-    seen: int
-    grows: bool  # in columns too: self-attention
+    grows: bool
+    mixed: Tensor | None = None
+    seen: int = 0
+    keep: int | None = None
+
+    def append(self, mixed_BHNM: Tensor, num_queries: int) -> None:
+        """Keep new rows: the last of so many queries."""
+        self.mixed = append_rows(self.mixed, mixed_BHNM, self.keep)
+        self.seen += num_queries
 
     def select(self, batch: Tensor) -> None:
+        """Keep the rows of some sequences, by number."""
         if self.mixed is not None:
             self.mixed = self.mixed.index_select(0, batch.to(self.mixed.device))
 
     def crop(self, removed: int) -> None:
+        """Remove the last tokens, and rows that no step needs."""
         assert self.mixed is not None
         held = self.mixed.shape[-2] - removed
         if removed and held < min(self.reach, self.seen - removed):
@@ -55,7 +77,7 @@ class RowsLayer(DynamicLayer):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.rows: dict[str, _Rows] = {}
+        self.rows: dict[str, ChainRows] = {}
         self.record_past = False
 
     @classmethod
@@ -72,28 +94,22 @@ class RowsLayer(DynamicLayer):
         made.__dict__.update(layer.__dict__)
         return made
 
-    def before(self, chain: str, num_queries: int) -> Tensor | None:
-        """Return the mixed rows of a chain before the queries that come now.
+    def rows_of(self, chain: str, reach: int, grows: bool, num_queries: int) -> ChainRows:
+        """Return the rows of a chain before the queries that come now.
 
         Raises
         ------
         ValueError
             The cache holds tokens whose rows it does not have.
         """
-        rows = self.rows.get(chain)
-        seen = 0 if rows is None else rows.seen
-        if seen + num_queries != (length := self.get_seq_length()):
+        rows = self.rows.setdefault(chain, ChainRows(reach, grows))
+        if rows.seen + num_queries != (length := self.get_seq_length()):
             raise ValueError(
                 f"this cache holds the keys of {length - num_queries} tokens and the rows of maps "
-                f"of {seen}: it was filled without evolution; start with an empty one."
+                f"of {rows.seen}: it was filled without evolution; start with an empty one."
             )
-        return None if rows is None else rows.mixed
-
-    def append(self, chain: str, mixed_BHNM: Tensor, reach: int, grows: bool) -> None:
-        """Keep mixed rows: the last that a step needs, or all while the past is recorded."""
-        rows = self.rows.setdefault(chain, _Rows(None, reach, 0, grows))
-        rows.mixed = append_rows(rows.mixed, mixed_BHNM, None if self.record_past else reach)
-        rows.seen += mixed_BHNM.shape[-2]
+        rows.keep = None if self.record_past else reach
+        return rows
 
     def activate_past_recording(self) -> None:
         """Keep all rows until :meth:`crop` is called, which may then go back as far."""
