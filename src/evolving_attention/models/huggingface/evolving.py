@@ -43,11 +43,11 @@ class EvolvingMixin:
                 evolution.reset_parameters()
 
     def _prepare_cache_for_generation(
-        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any
-    ) -> None:
+        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
         """Give generation's cache room for rows before it records anything."""
         super()._prepare_cache_for_generation(  # type: ignore[misc]
-            generation_config, model_kwargs, *args
+            generation_config, model_kwargs, *args, **kwargs
         )
         cache = model_kwargs.get("past_key_values")
         looks_back = any(each.needs_rows for each in _evolutions(self))  # type: ignore[arg-type]
