@@ -33,10 +33,11 @@ class TrainingOptions:
         Decay of the weights, but for biases and norms.
     optimizer : {"adamw", "radam"}
         AdamW, or RAdam as the papers.
-    schedule : {"cosine", "linear", "constant"}
-        Of the learning rate, over ``epochs``.
+    schedule : {"cosine", "linear", "constant", "inverse_sqrt"}
+        Of the learning rate, over ``epochs``; ``"inverse_sqrt"`` falls with the root of the
+        updates, however many are to come.
     warmup : float
-        Share of the steps in which the learning rate rises.
+        Share of the updates in which the learning rate rises; from 1 on, their number.
     gradient_clip : float
         Largest norm of the gradient; 0: no clipping.
     validation : float
@@ -65,7 +66,7 @@ class TrainingOptions:
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     optimizer: Literal["adamw", "radam"] = "adamw"
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt"] = "cosine"
     warmup: float = 0.1
     gradient_clip: float = 4.0
     validation: float = 0.0
