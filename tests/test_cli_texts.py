@@ -135,12 +135,14 @@ def test_pretraining_from_text_gives_a_start(place, call, tmp_path):
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(sentence(number, number % 3) for number in range(20)))
     start, run = tmp_path / "start", tmp_path / "run"
-    told = call("pretrain", "glue/pretraining", "--data.train", texts, "--output", start, *QUICK)
+    words = ["--data.train", texts, "--model.alpha", 0.3, "--output", start]
+    told = call("pretrain", "glue/pretraining", *words, *QUICK)
     assert "run folder" in told
     told = call("evaluate", start, "--input", texts)
     assert "perplexity" in told
     words = ["--data.train", place / "CoLA", "--pretrained", start, "--output", run]
     call("train", "glue/pretrained", *words, *SHORT)
+    assert Run.load(run).recipe.model["alpha"] == Run.load(start).recipe.model["alpha"] == 0.3
     learned, begun = (load_file(each / "model.safetensors") for each in (run, start))
     assert learned["bert.embeddings.word_embeddings.weight"].shape == (
         begun["bert.embeddings.word_embeddings.weight"].shape

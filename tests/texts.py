@@ -1,6 +1,16 @@
 """Small networks for texts, and options with which they train in a fraction of a second."""
 
-from transformers import BertConfig, BertForMaskedLM
+from functools import partial
+
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    T5Tokenizer,
+)
 
 from evolving_attention.recipe import TextProcessingOptions, TrainingOptions
 from evolving_attention.tasks.text_tokenizer import train_tokenizer
@@ -22,18 +32,43 @@ PROCESSING = TextProcessingOptions(max_length=32, vocab_size=200)
 OPTIONS = TrainingOptions(epochs=2, batch_size=8, learning_rate=1e-2)
 
 
-def write_checkpoint(folder, **changes):
-    """Write a plain, untrained BERT with its tokenizer, as pretrained ones lie in folders."""
+def write_checkpoint(folder, architecture="bert"):
+    """Write a plain, untrained network with its tokenizer, as pretrained ones lie in folders."""
     texts = [sentence(number, label) for number in range(6) for label in range(3)] + ["It is so ."]
-    tokenizer = train_tokenizer(texts, vocab_size=120, max_length=32)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=32,
-        pad_token_id=0,
-        initializer_range=0.5,  # weights of .02 would make maps of nothing
-        **SMALL | changes,
-    )
+    if architecture == "t5":
+        tokenizer = T5Tokenizer(extra_ids=0).train_new_from_iterator(
+            texts, 120, show_progress=False
+        )
+    else:
+        tokenizer = train_tokenizer(texts, architecture, vocab_size=300, max_length=64)
+    config, model = _PLAIN[architecture]
     with seeded(7):
-        BertForMaskedLM(config).save_pretrained(folder)
+        model(config(vocab_size=len(tokenizer), **_marks(tokenizer))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _marks(tokenizer):
+    return {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "decoder_start_token_id": tokenizer.pad_token_id,
+    }
+
+
+#: Weights of .02 would make maps of nothing.
+_BERT = SMALL | {"initializer_range": 0.5, "max_position_embeddings": 66}
+_T5 = {
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": 16,
+    "num_layers": 3,
+    "num_heads": 2,
+    "dropout_rate": 0.0,
+}
+_PLAIN = {
+    "bert": (partial(BertConfig, **_BERT), BertForMaskedLM),
+    "roberta": (partial(RobertaConfig, **_BERT), RobertaForMaskedLM),
+    "t5": (partial(T5Config, **_T5), T5ForConditionalGeneration),
+}

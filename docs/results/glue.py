@@ -87,14 +87,18 @@ def section(folder: Path) -> str:
         "### Official metrics",
         metrics(finished),
         "### Over the tasks",
-        *(
-            gains_table(finished[finished["variant"].isin([form, "twin"])], ["score"], form)
-            for form in _forms(finished)
-        ),
+        *(_over_tasks(finished, form) for form in _forms(finished)),
         "### Cost of a run",
         seconds(finished),
     ]
     return "\n\n".join(parts)
+
+
+def _over_tasks(results: pd.DataFrame, form: str) -> str:
+    pair = results[results["variant"].isin([form, "twin"])]
+    return f"`{form}`, the interval from a bootstrap over tasks and seeds:\n\n" + gains_table(
+        pair, ["score"], form
+    )
 
 
 def _forms(results: pd.DataFrame) -> list[str]:

@@ -106,6 +106,28 @@ def test_a_pretrained_network_keeps_its_weights_and_its_tokens(folders, checkpoi
     assert model.config.id2label == {0: "entailment", 1: "not_entailment"}
 
 
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "t5"])
+def test_each_architecture_of_the_papers_starts_judges_and_comes_back(
+    folders, tmp_path, architecture
+):
+    start = Start(str(write_checkpoint(tmp_path / "plain", architecture)))
+    data = load_train(str(folders["RTE"]))
+    task = GlueTask(describe("RTE"), dataclasses.replace(PROCESSING, max_length=48), start)
+    options = dataclasses.replace(OPTIONS, validation=0.25, epochs=1, learning_rate=1e-3)
+    network = train_network(task, data, {"alpha": 0.4, "beta": 0.4}, options)
+    assert "validation_score" in network.history[-1]
+    model = network.model
+    assert model.config.model_type == f"ea_{architecture}"
+    alone = task.logits(model, data.take(np.array([1])))
+    np.testing.assert_allclose(task.logits(model, data)[1], alone[0], atol=1e-5)
+    assert task.embed(model, data).shape == (24, 16)
+    model.save_pretrained(tmp_path / "saved")
+    task.processor.save_pretrained(tmp_path / "saved")
+    again = GlueTask(describe("RTE"), task.processing)
+    loaded = again.load_network(tmp_path / "saved")
+    assert np.array_equal(again.logits(loaded, data), task.logits(model, data))
+
+
 def test_the_identity_start_computes_what_the_pretrained_network_computes(folders, checkpoint):
     data = load_train(str(folders["RTE"]))
     task = GlueTask(describe("RTE"), PROCESSING, Start(str(checkpoint)))

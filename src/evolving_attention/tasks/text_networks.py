@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
@@ -82,6 +83,11 @@ class Start:
 
     pretrained: str | None = None
     architecture: str = "bert"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the pretrained network lies in a folder."""
+        return self.pretrained is not None and Path(self.pretrained).expanduser().is_dir()
 
     @cached_property
     def config(self) -> PreTrainedConfig | None:
@@ -176,7 +182,7 @@ def _made(head: TextHead, start: Start, config: PreTrainedConfig) -> PreTrainedM
     folder = Path(start.pretrained).expanduser()
     with quiet():
         return head.auto_class.from_pretrained(
-            folder if folder.is_dir() else start.pretrained, config=config
+            folder if folder.is_dir() else start.pretrained, config=config, dtype=torch.float32
         )
 
 
@@ -267,13 +273,13 @@ def check_evolution_options(options: dict[str, Any]) -> None:
 def model_options(start: Start, config: PreTrainedConfig | None = None) -> dict[str, Any]:
     """Return every option of a network that a recipe may set.
 
-    Without a configuration, these are the defaults; those of a pretrained network are not read for
-    it, so its dropout is left out.
+    Without a configuration, these are the defaults. Of a pretrained network that evolves they are
+    its own, if it lies in a folder: the Hub is not asked. Its dropout is left out.
     """
+    names = _names(start)
     if config is None:
-        defaults = _evolving_class(start.architecture)()
-        names = _EVOLUTION if start.pretrained is not None else _names(start)
-        own = {name: getattr(defaults, name) for name in names if name != "architecture"}
-        return own if start.pretrained is not None else {"architecture": start.architecture} | own
-    own = {name: getattr(config, name) for name in _names(start) if hasattr(config, name)}
+        names = names if start.pretrained is None else _EVOLUTION
+        evolves = start.is_local and getattr(start.config, "model_type", "").startswith("ea_")
+        config = start.config if evolves else _evolving_class(start.architecture)()
+    own = {name: getattr(config, name) for name in names if hasattr(config, name)}
     return own if start.pretrained is not None else {"architecture": start.architecture} | own
