@@ -233,7 +233,7 @@ class TestMistakes:
             ("training: {learning_rate: 0}", "learning_rate"),
             ("training: {learning_rate: .inf}", "learning_rate"),
             ("training: {weight_decay: -1}", "weight_decay"),
-            ("training: {warmup: 1}", "warmup"),
+            ("training: {warmup: 1.5}", "warmup"),
             ("training: {gradient_clip: -1}", "gradient_clip"),
             ("training: {validation: 1}", "validation"),
             ("training: {patience: 0}", "patience"),

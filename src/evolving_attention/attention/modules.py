@@ -5,6 +5,8 @@ of values, D model width. Every module takes the previous map and returns its ow
 visible where it is used.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from evolving_attention.attention.functional import (
     evolving_attention,
     normalize_map,
 )
+from evolving_attention.attention.incremental import evolving_attention_rows, last_mixed_rows
 
 __all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttention"]
 
@@ -164,19 +167,84 @@ class EvolvingAttention(nn.Module):
             key_BHME,
             value_BHMV,
             self.handed(previous_map, mask),
-            None if self.convolution is None else self.convolution.weight,
-            None if self.convolution is None else self.convolution.bias,
-            alpha=self.alpha,
-            beta=self.beta,
-            activation=self.activation,
-            window=self.window,
+            backend=self.backend,
             mask=mask,
             map_bias=map_bias,
             scale=scale,
-            dropout=self.dropout if dropout is None else dropout,
-            training=self.training,
-            backend=self.backend,
+            **self._options(dropout),
         )
+
+    def forward_rows(
+        self,
+        query_BHNE: Tensor,
+        key_BHME: Tensor,
+        value_BHMV: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        rows_before: Tensor | None = None,
+        mask: Tensor | None = None,
+        map_bias: Tensor | None = None,
+        scale: float | None = None,
+        dropout: float | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return output, map and mixed rows of the next queries of a sequence.
+
+        See :func:`evolving_attention_rows`. Of the mixed rows the last :attr:`reach` are needed.
+        """
+        return evolving_attention_rows(
+            query_BHNE,
+            key_BHME,
+            value_BHMV,
+            self.handed(previous_map, mask),
+            rows_before=rows_before,
+            mask=mask,
+            map_bias=map_bias,
+            scale=scale,
+            **self._options(dropout),
+        )
+
+    def last_mixed_rows(
+        self,
+        query_BHNE: Tensor,
+        key_BHME: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        count: int | None = None,
+        mask: Tensor | None = None,
+        map_bias: Tensor | None = None,
+        scale: float | None = None,
+    ) -> Tensor:
+        """Return the mixed rows of the last queries, to go on after :meth:`forward`.
+
+        See the function :func:`last_mixed_rows`.
+        """
+        return last_mixed_rows(
+            query_BHNE,
+            key_BHME,
+            self.handed(previous_map, mask),
+            count=count,
+            alpha=self.alpha,
+            mask=mask,
+            map_bias=map_bias,
+            scale=scale,
+        )
+
+    @property
+    def reach(self) -> int:
+        """How many rows above its own the convolution reads, in a window that looks back."""
+        return 0 if self.convolution is None else self.convolution.kernel_size[0] - 1
+
+    def _options(self, dropout: float | None) -> dict[str, Any]:
+        return {
+            "weight": None if self.convolution is None else self.convolution.weight,
+            "bias": None if self.convolution is None else self.convolution.bias,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "activation": self.activation,
+            "window": self.window,
+            "dropout": self.dropout if dropout is None else dropout,
+            "training": self.training,
+        }
 
     def handed(self, previous_map: Tensor | None, mask: Tensor | None) -> Tensor | None:
         """Return the previous map as this layer mixes with it; None without a residual."""

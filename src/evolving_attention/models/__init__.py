@@ -37,6 +37,11 @@ from evolving_attention.models.ea_t5 import (
     EAT5ForTokenClassification,
     EAT5Model,
 )
+from evolving_attention.models.ea_transformer import (
+    EATransformerConfig,
+    EATransformerForConditionalGeneration,
+    EATransformerModel,
+)
 
 __all__ = [
     "AugmentedConv1d",
@@ -67,4 +72,7 @@ __all__ = [
     "EAT5ForSequenceClassification",
     "EAT5ForTokenClassification",
     "EAT5Model",
+    "EATransformerConfig",
+    "EATransformerForConditionalGeneration",
+    "EATransformerModel",
 ]

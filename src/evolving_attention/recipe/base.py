@@ -33,11 +33,11 @@ class TrainingOptions:
         Decay of the weights, but for biases and norms.
     optimizer : {"adamw", "radam", "sgd"}
         AdamW; or as the papers: RAdam for series, SGD with a momentum of 0.9 for images.
-    schedule : {"cosine", "linear", "constant", "steps"}
+    schedule : {"cosine", "linear", "constant", "steps", "inverse_sqrt"}
         Of the learning rate, over ``epochs``. ``"steps"``: a tenth after 30, 60, 80 and 90 % of
-        them.
+        them. ``"inverse_sqrt"`` falls with the root of the updates, however many are to come.
     warmup : float
-        Share of the steps in which the learning rate rises.
+        Share of the updates in which the learning rate rises; from 1 on, their number.
     gradient_clip : float
         Largest norm of the gradient; 0: no clipping.
     average : float
@@ -69,7 +69,7 @@ class TrainingOptions:
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     optimizer: Literal["adamw", "radam", "sgd"] = "adamw"
-    schedule: Literal["cosine", "linear", "constant", "steps"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "steps", "inverse_sqrt"] = "cosine"
     warmup: float = 0.1
     gradient_clip: float = 4.0
     average: float = 0.0

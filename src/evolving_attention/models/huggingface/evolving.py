@@ -15,6 +15,7 @@ from evolving_attention.models.huggingface.chains import Chain, find_chains
 from evolving_attention.models.huggingface.frames import CloseFrame, Link, OpenFrame, Stack
 from evolving_attention.models.huggingface.interface import IMPLEMENTATION, LayerEvolution
 from evolving_attention.models.huggingface.options import EvolutionOptions, options_of
+from evolving_attention.models.huggingface.rows import FindCache, can_keep_rows, keep_rows_in
 
 __all__ = ["EvolvingMixin", "evolve", "load_evolved"]
 
@@ -40,6 +41,18 @@ class EvolvingMixin:
             # Last of all, and once. What was loaded stays.
             for evolution in _evolutions(module):
                 evolution.reset_parameters()
+
+    def _prepare_cache_for_generation(
+        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Give generation's cache room for rows before it records anything."""
+        super()._prepare_cache_for_generation(  # type: ignore[misc]
+            generation_config, model_kwargs, *args, **kwargs
+        )
+        cache = model_kwargs.get("past_key_values")
+        looks_back = any(each.needs_rows for each in _evolutions(self))  # type: ignore[arg-type]
+        if cache is not None and looks_back:
+            keep_rows_in(cache)
 
     @classmethod
     def from_pretrained(cls, *inputs: Any, **kwargs: Any) -> Any:
@@ -133,8 +146,9 @@ def evolve(
     Notes
     -----
     Padded queries attend to nothing: outputs at padding are not those of the plain model. Decoders
-    are called without a cache of keys (``config.use_cache = False``), because the maps of earlier
-    steps would be missing.
+    keep the last rows of their maps beside cached keys, and generate what they would generate
+    without a cache. Models that cache part of their keys, as those with sliding windows, go without
+    (``config.use_cache = False``).
 
     Examples
     --------
@@ -222,6 +236,8 @@ def _attach(model: PreTrainedModel, options: EvolutionOptions, chains: list[Chai
         for index, layer in enumerate(chain.layers):
             link = Link(stack, chain.name, index, options.alpha > 0 or bool(options.learned_mixing))
             layer.evolution = _layer_evolution(layer, chain, link, options)
+            if layer.evolution.needs_rows:
+                layer.register_forward_pre_hook(FindCache(stack), with_kwargs=True)
     for name, stack in stacks.items():
         module = model.get_submodule(name)
         module.register_forward_pre_hook(OpenFrame(stack))
@@ -251,8 +267,9 @@ def _layer_evolution(
 
 
 def _forgo_cache(model: PreTrainedModel) -> None:
-    """Decode without a cache of keys: a map needs rows of earlier steps that no cache keeps."""
-    if not any(each.evolves and each.window == "causal" for each in _evolutions(model)):
+    """Decode without a cache where its layers do not keep all keys: rows of maps need them."""
+    looks_back = any(each.evolves and each.window == "causal" for each in _evolutions(model))
+    if not looks_back or can_keep_rows(model.config):
         return
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and hasattr(module.config, "use_cache"):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import Cache
 
 __all__ = ["ChainCheckpoint", "CloseFrame", "Frame", "Link", "OpenFrame", "Stack", "frame_of"]
 
@@ -67,11 +68,14 @@ class Frame:
         The latest map of each chain with the index of its layer; older ones are let go.
     query_mask : bool Tensor of shape [B, 1, N], optional
         Real queries, as the stack's self-attention saw them; cross-attention cannot know them.
+    cache : Cache, optional
+        Where the layer that runs keeps the last rows of its maps, when decoding goes step by step.
     """
 
     stack: Stack
     maps: dict[str, tuple[int, Tensor]] = field(default_factory=dict)
     query_mask: Tensor | None = None
+    cache: Cache | None = None
 
     def previous_map(self, link: Link) -> Tensor | None:
         """Return the map that this layer mixes with: of the nearest layer before that ran."""

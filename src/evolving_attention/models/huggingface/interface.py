@@ -18,6 +18,7 @@ from evolving_attention.attention import (
     probabilities,
 )
 from evolving_attention.models.huggingface.frames import Frame, Link, frame_of
+from evolving_attention.models.huggingface.rows import ChainRows, RowsLayer
 
 __all__ = ["IMPLEMENTATION", "LayerEvolution", "evolving_attention_forward", "evolving_mask"]
 
@@ -62,10 +63,44 @@ class LayerEvolution(EvolvingAttention):
         for module in self.modules():
             module._is_hf_initialized = True  # type: ignore[assignment]
 
+    def forward(  # type: ignore[override]
+        self,
+        query_BHNE: Tensor,
+        key_BHME: Tensor,
+        value_BHMV: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        rows: ChainRows | None = None,
+        dropout: float | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return output and map, as the class above; with ``rows`` go on from those, and keep more.
+
+        What starts a sequence is a full pass, whose last rows are made once more.
+        """
+        arguments = (query_BHNE, key_BHME, value_BHMV, previous_map)
+        if rows is not None and rows.mixed is not None:
+            output_BHNV, map_BHNM, mixed_BHNM = self.forward_rows(
+                *arguments, rows_before=rows.mixed, dropout=dropout, **options
+            )
+            rows.append(mixed_BHNM, query_BHNE.shape[-2])
+            return output_BHNV, map_BHNM
+        if rows is not None:
+            mixed_BHNM = self.last_mixed_rows(
+                query_BHNE, key_BHME, previous_map, count=rows.keep, **options
+            )
+            rows.append(mixed_BHNM, query_BHNE.shape[-2])
+        return super().forward(*arguments, dropout=dropout, **options)
+
     @property
     def evolves(self) -> bool:
         """Whether this layer does more than attend."""
         return self.convolution is not None or isinstance(self.alpha, Tensor) or self.alpha > 0
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether a step of decoding reads rows of the steps before."""
+        return self.window != "bidirectional" and self.reach > 0
 
 
 def evolving_mask(*args: Any, **kwargs: Any) -> Tensor | None:
@@ -114,14 +149,13 @@ def evolving_attention_forward(
             query_BHNE, key_BHME, value_BHMV, mask=mask, training=module.training, **options
         )
     else:
-        _check_lengths(place, N, M, is_causal)
         frame = frame_of(place.link.stack)
+        rows = _rows(module, place, frame, N)
+        _check_lengths(place, rows, N, M, is_causal)
         mask = _mask_queries(mask, frame, place.window, N, M)
         _check_direction(place, mask)
-        previous_map = frame.previous_map(place.link)
-        output_BHNV, map_BHNM = place(
-            query_BHNE, key_BHME, value_BHMV, previous_map, mask=mask, **options
-        )
+        arguments = (query_BHNE, key_BHME, value_BHMV, frame.previous_map(place.link))
+        output_BHNV, map_BHNM = place(*arguments, mask=mask, rows=rows, **options)
         frame.hand_on(place.link, map_BHNM)
     weights = probabilities(map_BHNM, mask) if _wants_weights(kwargs) else None
     return output_BHNV.transpose(1, 2).contiguous(), weights
@@ -154,15 +188,36 @@ def _read_mask(
     return allowed, bias if position_bias is None else position_bias + bias
 
 
+def _rows(
+    module: nn.Module, place: LayerEvolution, frame: Frame, num_queries: int
+) -> ChainRows | None:
+    """Return the rows that a layer keeps, if it needs any and decoding goes step by step."""
+    if frame.cache is None or not place.needs_rows:
+        return None
+    index = getattr(module, "layer_idx", None)
+    if not isinstance(index, int):
+        raise ValueError(
+            f"{type(module).__name__} does not tell which layer of a cache is its own; pass "
+            "use_cache=False."
+        )
+    layer: RowsLayer = frame.cache.layers[index]  # type: ignore[assignment]
+    return layer.rows_of(place.link.chain, place.reach, place.window == "causal", num_queries)
+
+
 def _check_lengths(
-    evolution: LayerEvolution, num_queries: int, num_keys: int, is_causal: bool | None
+    evolution: LayerEvolution,
+    rows: ChainRows | None,
+    num_queries: int,
+    num_keys: int,
+    is_causal: bool | None,
 ) -> None:
     if not evolution.link.hands_on and not evolution.evolves:
         return
-    if evolution.window == "causal" and num_queries != num_keys:
+    misses_rows = evolution.needs_rows and rows is None
+    if evolution.window == "causal" and misses_rows and num_queries != num_keys:
         raise ValueError(
             f"evolving attention cannot continue from cached keys ({num_queries} queries, "
-            f"{num_keys} keys): the rows of the maps before are not kept; pass use_cache=False."
+            f"{num_keys} keys) without the rows of the maps before; pass the cache itself."
         )
     if evolution.window == "bidirectional" and is_causal:
         raise ValueError(_WRONG_DIRECTION)
