@@ -408,7 +408,6 @@ class TestMistakes:
             (["evaluate"], "run"),
             (["evaluate", "nowhere"], "nowhere"),
             (["predict"], "run"),
-            (["predict", "nowhere"], "input"),
             (["predict", "nowhere", "nothing.ts"], "nowhere"),
             (["inspect"], "run"),
             (["inspect", "nowhere"], "nowhere"),

@@ -384,11 +384,11 @@ class TestEpochs:
         assert_allclose(center, X.mean(axis=(0, 2)))
 
     def test_the_weights_of_the_lowest_validation_loss_are_kept(self, held_out):
-        options = {"epochs": 6, "learning_rate": 0.1, "schedule": "constant", "validation": 0.2}
+        options = {"epochs": 7, "learning_rate": 0.1, "schedule": "constant", "validation": 0.2}
         trained = classifier(**options).fit(*noise())
         kept = network(trained)
         losses = [entry["validation_loss"] for entry in kept.history]
-        assert len(losses) == 6
+        assert len(losses) == 7
         assert losses[-1] > min(losses), "the last weights must not be the best ones by chance"
         assert kept.epoch == 1 + losses.index(min(losses))
         assert loss_of(trained, held_out[0]) == pytest.approx(min(losses), rel=1e-4)

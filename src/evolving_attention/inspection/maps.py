@@ -51,7 +51,7 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
     data = run.inputs(path)
     if not 0 <= sample < len(data):
         raise InputError(
-            f"there is no series {sample}; they are numbered from 0 to {len(data) - 1}."
+            f"there is no {_called(data)} {sample}; they are numbered from 0 to {len(data) - 1}."
         )
     target = "" if data.targets is None else f", target {data.targets[sample]}"
     return chain_of(run, examples_of(data)[sample], f"{_called(data)} {sample}{target}")

@@ -62,7 +62,7 @@ def recorded_steps(model: nn.Module) -> Iterator[list[Steps]]:
     def record(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        given = signature(EvolvingAttention.forward).bind(module, *args, **kwargs).arguments
+        given = signature(type(module).forward).bind(module, *args, **kwargs).arguments
         steps = _steps(module, given, output[1])  # type: ignore[arg-type]
         if (link := getattr(module, "link", None)) is not None:
             # A model of transformers hands no map on where none is used; the measures want it.

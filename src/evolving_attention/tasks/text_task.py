@@ -62,6 +62,7 @@ class TextTask:
 
     @processor.setter
     def processor(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Take a tokenizer."""
         self._tokenizer = tokenizer
 
     def split(

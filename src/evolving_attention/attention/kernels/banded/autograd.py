@@ -131,7 +131,8 @@ class BandedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, output_gradient: Tensor | None, map_gradient: Tensor | None) -> Any:
         """Compute every gradient."""
-        given, results = _Given(*ctx.saved_tensors[:8]), ctx.saved_tensors[8:]
+        saved = ctx.saved_tensors  # once: a checkpoint unpacks them a single time
+        given, results = _Given(*saved[:8]), saved[8:]
         options, needs = ctx.options, ctx.needs_input_grad
         plan = given.plan(options)
         layer, sizes = given.layer(plan, ctx.shares, options), plan.sizes
@@ -152,8 +153,8 @@ class BandedAttention(torch.autograd.Function):
         beta, shares = ctx.shares[1], made["numbers"].sum((0, 1))
         return (
             made["query"],
-            made["key"].sum(0) if parts > 1 else made["key"][0],
-            made["value"].sum(0) if parts > 1 else made["value"][0],
+            _joined(made["key"]),
+            _joined(made["value"]) if output_gradient is not None else None,
             made["previous"] if needs[3] else None,
             made["weight"].sum((0, 1)).mul_(beta).view(given.weight.shape) if needs[4] else None,  # type: ignore[union-attr]
             made["bias"].sum((0, 1)).mul_(beta) if needs[5] else None,
@@ -180,3 +181,7 @@ def _empty_gradients(
         "bias": make(parts, B, H),
         "numbers": make(parts, B, 2, dtype=torch.float64),
     }
+
+
+def _joined(parts: Tensor) -> Tensor:
+    return parts.sum(0) if len(parts) > 1 else parts[0]
