@@ -57,12 +57,14 @@ class Steps:
 def recorded_steps(model: nn.Module) -> Iterator[list[Steps]]:
     """Note the steps of every :class:`EvolvingAttention` that runs inside the block, in order."""
     layers: list[Steps] = []
+    expected = signature(EvolvingAttention.forward)  # subclasses may take more
     latest: dict[str, Tensor] = {}
 
     def record(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        given = signature(type(module).forward).bind(module, *args, **kwargs).arguments
+        known = {name: kwargs[name] for name in kwargs if name in expected.parameters}
+        given = expected.bind(module, *args, **known).arguments
         steps = _steps(module, given, output[1])  # type: ignore[arg-type]
         if (link := getattr(module, "link", None)) is not None:
             # A model of transformers hands no map on where none is used; the measures want it.
