@@ -3,8 +3,10 @@
     python benchmarks/text_step.py [--pretrained FOLDER] [--sizes 64x32 512x4] --output steps.csv
 
 For each size (tokens x batch) the networks take turns, so that what else the machine does hits all
-alike; the medians of their CPU time are written, and their ratios to the twin's. Without
-``--pretrained``, the network has the sizes of MiniLM: 6 layers, 384 wide, 12 heads.
+alike; the medians of their CPU time are written, and their ratios to the twin's. The twin attends
+through this library; ``plain`` is transformers' own BERT with PyTorch's fused attention, which
+makes no map at all. Without ``--pretrained``, the network has the sizes of MiniLM: 6 layers, 384
+wide, 12 heads.
 """
 
 import statistics
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import logging
+from transformers import BertConfig, BertForSequenceClassification, logging
 
 from evolving_attention.models import EABertConfig, EABertForSequenceClassification
 
@@ -24,22 +26,25 @@ MINILM = {
     "num_attention_heads": 12,
     "intermediate_size": 1536,
 }
+EA = EABertConfig, EABertForSequenceClassification
 FORMS = {
-    "twin": {"alpha": 0.0, "beta": 0.0},
-    "random": {"alpha": 0.1, "beta": 0.1},
-    "identity": {"alpha": 0.5, "beta": 0.5, "map_initialization": "identity"},
+    "twin": (*EA, {"alpha": 0.0, "beta": 0.0}),
+    "random": (*EA, {"alpha": 0.1, "beta": 0.1}),
+    "identity": (*EA, {"alpha": 0.5, "beta": 0.5, "map_initialization": "identity"}),
+    "plain": (BertConfig, BertForSequenceClassification, {"attn_implementation": "sdpa"}),
 }
 
 
 def make_step(form: str, pretrained: str | None, length: int, batch: int):
     """Return a function that makes one update; the last text of the batch is half padding."""
     torch.manual_seed(0)
+    config_class, model_class, options = FORMS[form]
     if pretrained is None:
-        config = EABertConfig(**MINILM, **FORMS[form])
-        model = EABertForSequenceClassification(config).train()
+        config = config_class(**MINILM, **options)
+        model = model_class(config).train()
     else:
-        config = EABertConfig.from_pretrained(pretrained, **FORMS[form])
-        model = EABertForSequenceClassification.from_pretrained(pretrained, config=config).train()
+        config = config_class.from_pretrained(pretrained, **options)
+        model = model_class.from_pretrained(pretrained, config=config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     mask = torch.ones(batch, length, dtype=torch.long)
     mask[-1, length // 2 :] = 0

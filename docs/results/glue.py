@@ -119,7 +119,7 @@ def choice(path: Path) -> str:
     shutil.copyfile(path, FOLDER / "glue_choice.csv")
     table = pd.read_csv(path)
     text = (
-        "Scores on a fifth of the training data that did not train, by "
+        "Scores on a part of the training data that did not train, by "
         "`benchmarks/cross_validation.py`; the development set was not opened."
     )
     return "\n\n".join(["## What chose alpha and beta", text, scores_table(table, "score")])
@@ -133,7 +133,9 @@ def steps(path: Path) -> str:
     rows = [[str(tokens), *(f"{value:.2f}" for value in row)] for tokens, row in ratios.iterrows()]
     text = (
         "CPU time of a training step, the twin's being 1, for a network of MiniLM's size: medians "
-        "of interleaved steps, by `benchmarks/text_step.py`."
+        "of interleaved steps, by `benchmarks/text_step.py`. The twin attends through this "
+        "library; `plain` is transformers' own BERT with PyTorch's fused attention, which makes no "
+        "map."
     )
     return "\n\n".join(
         ["## What evolution costs", text, markdown(["tokens", *map(str, ratios.columns)], rows)]
