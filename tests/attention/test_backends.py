@@ -15,12 +15,14 @@ from tests.attention.helpers import TwoLayers, plain_arguments, random_arguments
 def called(monkeypatch):
     """Names of the backends called, in order; none of them computes."""
     names = []
-    for name, backend in [*BACKENDS.items(), ("picky", Backend(print))]:
-        noting = Backend(
-            lambda *_, name=name, **__: names.append(name),
-            (lambda *_, **__: "it is picky.") if name == "picky" else backend.refusal,
-            lambda *_, **__: "it is slow." if name != "reference" else None,
-        )
+
+    def says(sentence):
+        return lambda *_, **__: sentence
+
+    monkeypatch.setitem(BACKENDS, "picky", Backend(print, says("it is picky.")))
+    for name, backend in BACKENDS.items():
+        drawback = says(None if name == "reference" else "it is slow.")
+        noting = Backend(lambda *_, n=name, **__: names.append(n), backend.refusal, drawback)
         monkeypatch.setitem(BACKENDS, name, noting)
     return names
 
@@ -71,7 +73,7 @@ def test_a_forced_backend_that_refuses_says_who_forced_it_and_why(monkeypatch):
 
 
 def test_an_unknown_backend_is_named_with_those_to_choose_from(monkeypatch):
-    with pytest.raises(ValueError, match="^backend must be one of 'auto', .*'reference'"):
+    with pytest.raises(ValueError, match=r"^backend must be one of 'auto', .*'reference'"):
         attention_backend("cuda").__enter__()
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "cuda")
     with pytest.raises(ValueError, match=f"^{ENVIRONMENT_VARIABLE} must be one of .* got 'cuda'"):
@@ -92,7 +94,7 @@ def test_the_choice_is_explained_by_a_sentence_for_each_backend_passed_over():
 
 
 def test_explaining_checks_the_arguments_too():
-    with pytest.raises(ValueError, match="^alpha"):
+    with pytest.raises(ValueError, match=r"^alpha"):
         explain_backend(**plain(), alpha=2.0)
 
 
