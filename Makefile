@@ -3,18 +3,25 @@ PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 READY := .venv/.dev
 DOCS_READY := .venv/.docs
+EXTRAS := .venv/extras
+EXTRA_PACKAGES := timm torchvision onnx onnxruntime onnxscript onnx-ir ml_dtypes flatbuffers protobuf
+EXTRA_TESTS := tests/models/test_ea_aa_resnet_timm.py tests/models/test_ea_aa_resnet_export.py \
+	tests/tasks/test_image_augmentation.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test test-extras lint format docs bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## train an EA-DC-Transformer and its twin, compare them, draw the maps
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) ## run the tests; PYTEST_ARGS='-n 0 -k mask' passes options on
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-extras: $(EXTRAS) ## run the tests that need timm or onnxruntime, which are kept beside .venv
+	@OMP_NUM_THREADS=1 PYTHONPATH=$(EXTRAS) $(BIN)/python -m pytest -n 0 $(EXTRA_TESTS)
 
 lint: $(READY) ## check style, format and types
 	@$(BIN)/ruff check .
@@ -45,4 +52,10 @@ $(READY): pyproject.toml constraints.txt
 
 $(DOCS_READY): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+# Without dependencies: torchvision would bring another torch, and the rest is in .venv.
+$(EXTRAS): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+		--upgrade --target $@ $(EXTRA_PACKAGES)
 	@touch $@

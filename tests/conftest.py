@@ -1,10 +1,17 @@
 import gc
 import math
+import os
 
 import pytest
 import torch
 
-from evolving_attention.cli import main
+from tests.torchvision_operators import declare_missing
+
+declare_missing()  # before anything imports transformers, which imports torchvision
+if not torch.cuda.is_available():  # before anything imports Triton, whose kernels it interprets
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from evolving_attention.cli import main  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import DataOptions, Recipe, TrainingOptions
+from evolving_attention.recipe import DataOptions, TimeSeriesRecipe, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
 
@@ -76,7 +76,7 @@ def write_ts(path, series, targets=None, kind="classification"):
 def small_recipe(data, output, *, kind="classification", model=None, epochs=2, **changes):
     """A recipe for ``data`` that trains in a fraction of a second."""
     training = {"epochs": epochs, "batch_size": 8, "validation": 0.2} | changes.pop("training", {})
-    return Recipe(
+    return TimeSeriesRecipe(
         task=f"time_series_{kind}",
         data=DataOptions(train=str(data)),
         model=SMALL_MODEL | (model or {}),

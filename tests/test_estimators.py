@@ -20,7 +20,7 @@ from evolving_attention.errors import InputError
 from evolving_attention.recipe import (
     AugmentationOptions,
     ProcessingOptions,
-    Recipe,
+    TimeSeriesRecipe,
     TrainingOptions,
 )
 from evolving_attention.tasks.time_series import TimeSeriesTask, model_options
@@ -176,7 +176,7 @@ class TestParameters:
     @BOTH
     def test_defaults_are_those_of_model_training_and_processing(self, estimator):
         elsewhere = model_options() | vars(TrainingOptions()) | vars(ProcessingOptions())
-        recipe = Recipe()
+        recipe = TimeSeriesRecipe()
         elsewhere |= {"pretrained": recipe.pretrained, "freeze": recipe.freeze}
         elsewhere |= {"pretraining_epochs": recipe.pretraining.epochs}
         for name, parameter in inspect.signature(estimator).parameters.items():
@@ -234,7 +234,7 @@ class TestParameters:
             ({"clip": 0.0}, "clip"),
             ({"class_weight": "even"}, "class_weight"),
             ({"class_weight": {7: 2.0}}, "7"),
-            ({"optimizer": "sgd"}, "optimizer"),
+            ({"optimizer": "lion"}, "optimizer"),
             ({"schedule": "step"}, "schedule"),
             ({"longer_series": "drop"}, "longer_series"),
             ({"augmentation": {"stretch": 0.1}}, "'stretch'"),
@@ -384,11 +384,11 @@ class TestEpochs:
         assert_allclose(center, X.mean(axis=(0, 2)))
 
     def test_the_weights_of_the_lowest_validation_loss_are_kept(self, held_out):
-        options = {"epochs": 6, "learning_rate": 0.1, "schedule": "constant", "validation": 0.2}
+        options = {"epochs": 7, "learning_rate": 0.1, "schedule": "constant", "validation": 0.2}
         trained = classifier(**options).fit(*noise())
         kept = network(trained)
         losses = [entry["validation_loss"] for entry in kept.history]
-        assert len(losses) == 6
+        assert len(losses) == 7
         assert losses[-1] > min(losses), "the last weights must not be the best ones by chance"
         assert kept.epoch == 1 + losses.index(min(losses))
         assert loss_of(trained, held_out[0]) == pytest.approx(min(losses), rel=1e-4)

@@ -36,6 +36,11 @@ def is_public(name):
     return not any(part.startswith("_") for part in name.split("."))
 
 
+def is_compiled(node):
+    """Whether Numba or Triton compiles a function: its values have types of their own."""
+    return any("jit" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
 def fresh(program):
     """What a program prints in a process of its own."""
     return subprocess.run(
@@ -55,8 +60,8 @@ print(sorted({"torch", "transformers", "aeon", "sklearn", "numpy"} & set(sys.mod
 def test_recipes_and_errors_are_at_hand_without_torch():
     program = """
 import sys
-from evolving_attention import InputError, Recipe, read_recipe
-Recipe().to_yaml()
+from evolving_attention import InputError, TimeSeriesRecipe, read_recipe
+TimeSeriesRecipe().to_yaml()
 print("torch" in sys.modules, "transformers" in sys.modules)
 """
     assert fresh(program) == "False False"
@@ -84,6 +89,8 @@ def test_an_unknown_name_is_an_attribute_error():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_name_that_a_module_offers_is_there(module):
+    if module.endswith("_timm"):
+        pytest.importorskip("timm", reason="needs the extra [vision]")
     imported = importlib.import_module(module)
     for name in getattr(imported, "__all__", []):
         assert hasattr(imported, name), name
@@ -109,7 +116,7 @@ def test_every_public_definition_has_a_docstring(path):
 def test_every_function_is_annotated(path):
     tree, missing = ast.parse(path.read_text()), []
     for name, node in definitions(tree.body):
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) or is_compiled(node):
             continue
         arguments = node.args
         given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]

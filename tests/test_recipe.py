@@ -1,11 +1,11 @@
 """Recipes: reading, writing, finding them, and what is wrong with some."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import yaml
 
-from evolving_attention import Recipe, read_recipe, train
+from evolving_attention import TimeSeriesRecipe, read_recipe, train
 from evolving_attention.recipe import (
     AugmentationOptions,
     DataOptions,
@@ -15,7 +15,7 @@ from evolving_attention.recipe import (
     bundled_recipes,
     recipe_path,
 )
-from evolving_attention.tasks.from_recipe import task_of, task_to_train
+from evolving_attention.tasks.family import family_of
 from evolving_attention.tasks.time_series import check_model_options
 from evolving_attention.tasks.time_series_data import load_splits
 from evolving_attention.training import check_options
@@ -53,7 +53,9 @@ class TestBundledRecipes:
         assert first.startswith("# ")
         assert len(first) > 20
 
-    @pytest.mark.parametrize("name", sorted(bundled_recipes()))
+    @pytest.mark.parametrize(
+        "name", sorted(name for name in bundled_recipes() if name.startswith("time_series/"))
+    )
     def test_each_builds_the_configuration_of_a_network_for_its_data(self, name):
         recipe = read_recipe(bundled_recipes()[name])
         check_options(recipe.training)
@@ -61,7 +63,7 @@ class TestBundledRecipes:
         bundled = {"regression": "Covid3Month"}
         name = recipe.data.train or bundled.get(recipe.kind, "JapaneseVowels")
         training, _ = load_splits(name, kind=recipe.kind)
-        task = task_of(recipe)
+        task = family_of(recipe).task_of(recipe)
         task.split(training, recipe.training.validation, recipe.seed)
         config = task.model_config(recipe.model)
         assert config.input_size == training.series[0].shape[0]
@@ -76,7 +78,7 @@ class TestBundledRecipes:
 
     def test_the_default_recipe_is_the_default(self):
         default = read_recipe(recipe_path("time_series/default"))
-        assert replace(default, output=Recipe().output) == Recipe()
+        assert replace(default, output=TimeSeriesRecipe().output) == TimeSeriesRecipe()
 
 
 class TestFinding:
@@ -120,10 +122,10 @@ class TestFinding:
 class TestReading:
     def test_what_is_not_said_has_its_default(self, written):
         recipe = read_recipe(written("training: {epochs: 3}\nmodel: {alpha: 0.25}"))
-        assert recipe == Recipe(training=TrainingOptions(epochs=3), model={"alpha": 0.25})
+        assert recipe == TimeSeriesRecipe(training=TrainingOptions(epochs=3), model={"alpha": 0.25})
 
     def test_an_empty_file_is_the_default(self, written):
-        assert read_recipe(written("# nothing yet\n")) == Recipe()
+        assert read_recipe(written("# nothing yet\n")) == TimeSeriesRecipe()
 
     def test_numbers_may_be_written_as_powers_of_ten(self, written):
         recipe = read_recipe(written("training: {learning_rate: 3e-4}\nmodel: {alpha: 5e-1}"))
@@ -143,7 +145,7 @@ class TestReading:
         assert read_recipe(written("seed: 4", name)).seed == 4
 
     def test_a_recipe_survives_writing_and_reading(self, written):
-        recipe = Recipe(
+        recipe = TimeSeriesRecipe(
             task="time_series_regression",
             data=DataOptions("a.npz", "b: c.npz", "steps_first", "/data"),
             processing=ProcessingOptions("series", None, "truncate"),
@@ -165,10 +167,12 @@ class TestReading:
         assert read_recipe(written(recipe.to_yaml())) == recipe
 
     def test_the_default_survives_writing_and_reading(self, written):
-        assert read_recipe(written(Recipe().to_yaml())) == Recipe()
+        assert read_recipe(written(TimeSeriesRecipe().to_yaml())) == TimeSeriesRecipe()
 
     def test_yaml_is_written_in_the_order_of_the_fields(self):
-        assert list(yaml.safe_load(Recipe().to_yaml())) == [*Recipe.__dataclass_fields__]
+        assert list(yaml.safe_load(TimeSeriesRecipe().to_yaml())) == [
+            field.name for field in fields(TimeSeriesRecipe)
+        ]
 
     @pytest.mark.parametrize(
         ("task", "kind"),
@@ -178,7 +182,7 @@ class TestReading:
         ],
     )
     def test_the_kind_follows_from_the_task(self, task, kind):
-        assert Recipe(task=task).kind == kind
+        assert TimeSeriesRecipe(task=task).kind == kind
 
 
 class TestMistakes:
@@ -190,7 +194,7 @@ class TestMistakes:
             ("data: {path: a.npz}", "path"),
             ("seed: many", "seed"),
             ("training: {epochs: 2.5}", "epochs"),
-            ("training: {optimizer: sgd}", "optimizer"),
+            ("training: {optimizer: lion}", "optimizer"),
             ("training: {refit: perhaps}", "refit"),
             ("processing: {normalization: minmax}", "normalization"),
             ("processing: {longer_series: drop}", "longer_series"),
@@ -229,7 +233,7 @@ class TestMistakes:
             ("training: {learning_rate: 0}", "learning_rate"),
             ("training: {learning_rate: .inf}", "learning_rate"),
             ("training: {weight_decay: -1}", "weight_decay"),
-            ("training: {warmup: 1}", "warmup"),
+            ("training: {warmup: 1.5}", "warmup"),
             ("training: {gradient_clip: -1}", "gradient_clip"),
             ("training: {validation: 1}", "validation"),
             ("training: {patience: 0}", "patience"),
@@ -259,7 +263,7 @@ class TestMistakes:
 
 class TestAsPretraining:
     def test_it_keeps_what_makes_the_network_and_leaves_what_is_for_labels(self):
-        supervised = Recipe(
+        supervised = TimeSeriesRecipe(
             model={"alpha": 0.25},
             training=TrainingOptions(epochs=9, batch_size=3),
             pretraining=PretrainingOptions(epochs=4, masked_share=0.3),
@@ -272,11 +276,14 @@ class TestAsPretraining:
         assert (alone.kind, alone.model, alone.seed) == ("pretraining", supervised.model, 5)
         assert alone.training == TrainingOptions(epochs=4, batch_size=3)
         assert alone.pretraining == PretrainingOptions(masked_share=0.3)
-        task_to_train(alone)
+        family_of(alone).task_to_train(alone)
 
     def test_without_epochs_of_pretraining_it_has_those_of_training(self):
-        assert Recipe(training=TrainingOptions(epochs=9)).as_pretraining().training.epochs == 9
+        assert (
+            TimeSeriesRecipe(training=TrainingOptions(epochs=9)).as_pretraining().training.epochs
+            == 9
+        )
 
     def test_a_recipe_of_pretraining_is_its_own(self):
-        recipe = Recipe(task="time_series_pretraining")
+        recipe = TimeSeriesRecipe(task="time_series_pretraining")
         assert recipe.as_pretraining() is recipe

@@ -407,7 +407,7 @@ class TestRefusals:
             ({"training": {"epochs": 0}}, "epochs"),
             ({"training": {"validation": -0.1}}, "validation"),
             ({"training": {"learning_rate": math.nan}}, "learning_rate"),
-            ({"training": {"optimizer": "sgd"}}, "optimizer"),
+            ({"training": {"optimizer": "lion"}}, "optimizer"),
             ({"training": {"schedule": "step"}}, "schedule"),
             ({"training": {"precision": "float8"}}, "precision"),
             ({"model": {"alfa": 0.5}}, "alpha"),

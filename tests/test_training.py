@@ -9,7 +9,8 @@ from transformers.utils import logging
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import AugmentationOptions, TrainingOptions
-from evolving_attention.tasks.time_series import TimeSeriesTask, collate, predict_logits
+from evolving_attention.tasks.time_series import TimeSeriesTask
+from evolving_attention.tasks.time_series_batches import collate, predict_logits
 from evolving_attention.training import check_options, seeded, train_network
 from tests.tasks.helpers import (
     CASES,
@@ -377,6 +378,12 @@ def test_the_learning_rate_rises_in_the_warmup():
     assert rates == pytest.approx([0.00375, 0.00875, 0.01, 0.01], rel=1e-3)
 
 
+def test_a_warmup_of_so_many_updates_and_a_rate_that_falls_with_their_root():
+    rates = np.array(column(train(schedule="inverse_sqrt", warmup=4), "learning_rate"))
+    expected = [3 / 4, (4 / 7) ** 0.5, (4 / 11) ** 0.5, (4 / 15) ** 0.5]  # four updates an epoch
+    assert rates / OPTIONS.learning_rate == pytest.approx(expected, rel=1e-3)
+
+
 # Options
 
 OUT_OF_RANGE = {
@@ -384,7 +391,7 @@ OUT_OF_RANGE = {
     "batch_size": [0],
     "learning_rate": [0.0, -1e-3, NAN, INF],
     "weight_decay": [-0.1, NAN],
-    "warmup": [-0.1, 1.0, NAN],
+    "warmup": [-0.1, 1.5, NAN, INF],
     "gradient_clip": [-1.0, INF],
     "validation": [-0.1, 1.0, NAN],
     "patience": [0, -3],
@@ -392,7 +399,7 @@ OUT_OF_RANGE = {
     "checkpoint_every": [-1.0, NAN, INF],
 }
 UNKNOWN = {
-    "optimizer": "sgd",
+    "optimizer": "lion",
     "schedule": "step",
     "select_by": "accuracy",
     "precision": "float16",

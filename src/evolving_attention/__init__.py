@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from evolving_attention.errors import InputError as InputError
     from evolving_attention.estimators import EADCTransformerClassifier as EADCTransformerClassifier
     from evolving_attention.estimators import EADCTransformerRegressor as EADCTransformerRegressor
+    from evolving_attention.models.huggingface import evolve as evolve
+    from evolving_attention.models.huggingface import load_evolved as load_evolved
     from evolving_attention.recipe import Recipe as Recipe
+    from evolving_attention.recipe import TimeSeriesRecipe as TimeSeriesRecipe
     from evolving_attention.recipe import read_recipe as read_recipe
     from evolving_attention.runs import Run as Run
     from evolving_attention.runs import train as train
@@ -30,7 +33,10 @@ _HOMES = {
     "InputError": "errors",
     "EADCTransformerClassifier": "estimators",
     "EADCTransformerRegressor": "estimators",
+    "evolve": "models.huggingface",
+    "load_evolved": "models.huggingface",
     "Recipe": "recipe",
+    "TimeSeriesRecipe": "recipe",
     "read_recipe": "recipe",
     "Run": "runs",
     "train": "runs",

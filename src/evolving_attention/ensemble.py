@@ -13,7 +13,8 @@ from sklearn.utils import check_random_state
 
 from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import ProcessingOptions, TrainingOptions
-from evolving_attention.tasks.time_series import TimeSeriesTask, predict_logits
+from evolving_attention.tasks.time_series import TimeSeriesTask
+from evolving_attention.tasks.time_series_batches import predict_logits
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 from evolving_attention.training import TrainedNetwork, quiet, train_network

@@ -8,10 +8,9 @@ from typing import Any
 
 from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import Recipe
-from evolving_attention.tasks.time_series import model_options
-from evolving_attention.tasks.time_series_data import training_file
+from evolving_attention.tasks.family import family_of
 
-__all__ = ["check_same", "read_json", "settings", "write_json", "write_text"]
+__all__ = ["check_same", "flat", "read_json", "settings", "write_json", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -40,23 +39,23 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
     Data files are told by their name and size, wherever they lie.
     """
-    values = asdict(recipe)
-    del values["output"], values["data"]["archive"]
+    family, values = family_of(recipe), asdict(recipe)
+    del values["output"]
     del values["training"]["checkpoint_every"], values["training"]["tensorboard"]
-    values["model"] = model_options() | values["model"]
-    for part in ("train", "test"):
-        if (source := values["data"][part]) and (file := training_file(source)):
-            values["data"][part] = f"{file.name}, {file.stat().st_size} bytes"
-    return _flat(values)
+    values["model"] = family.model_options(recipe)
+    values["data"] = family.data_settings(recipe)
+    return flat(values)
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by their dotted names."""
+    by_name: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return flat
+        if isinstance(value, dict):
+            by_name |= flat(value, f"{prefix}{name}.")
+        else:
+            by_name[prefix + name] = value
+    return by_name
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any], what: str) -> None:

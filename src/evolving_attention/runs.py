@@ -9,34 +9,19 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import softmax
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import Recipe, check_literals, read_recipe
-from evolving_attention.tasks.embedding import embed_series
-from evolving_attention.tasks.from_recipe import task_of, task_to_train
-from evolving_attention.tasks.time_series import (
-    TimeSeriesTask,
-    check_model_options,
-    model_options,
-    predict_logits,
-)
-from evolving_attention.tasks.time_series_data import (
-    LabelledSeries,
-    check_targets,
-    load_file,
-    load_splits,
-)
-from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
+from evolving_attention.tasks.contracts import Data, Task
+from evolving_attention.tasks.family import Family, family_of
 from evolving_attention.trainer.files import replacing_files
 from evolving_attention.trainer.processes import connect, first_alone, is_first, together
 from evolving_attention.trainer.tracking import check_tensorboard
@@ -56,7 +41,7 @@ class Run:
         The run folder.
     recipe : Recipe
         What made it.
-    task : TimeSeriesTask
+    task : Task
         With the fitted processor.
     model : PreTrainedModel
         In evaluation mode.
@@ -66,7 +51,7 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    task: TimeSeriesTask
+    task: Task
     model: PreTrainedModel
     metrics: dict[str, Any]
 
@@ -74,26 +59,22 @@ class Run:
     def load(cls, folder: str | Path) -> "Run":
         """Load a run folder; raise :class:`InputError` where it is none or something is missing."""
         folder = Path(folder)
-        needed = (
-            "config.json",
-            "model.safetensors",
-            "preprocessor_config.json",
-            "recipe.yaml",
-            "metrics.json",
-        )
-        if missing := [name for name in needed if not (folder / name).is_file()]:
-            raise InputError(
-                f"{folder} is not a complete run folder: {', '.join(missing)} is missing."
-            )
+        _check_files(folder, "config.json", "model.safetensors", "recipe.yaml", "metrics.json")
         recipe = read_recipe(folder / "recipe.yaml")
+        _check_files(folder, family_of(recipe).processor_file)
         with reading(folder / "metrics.json"):
             metrics = json.loads((folder / "metrics.json").read_text())
-        task = task_of(recipe)
+        task = family_of(recipe).task_of(recipe)
         return cls(folder, recipe, task, task.load_network(folder), metrics)
 
-    def data(self) -> tuple[LabelledSeries, LabelledSeries | None]:
+    @property
+    def family(self) -> Family[Any]:
+        """The family of its task."""
+        return family_of(self.recipe)
+
+    def data(self) -> tuple[Data, Data | None]:
         """Load the training and the test part of the recipe's data."""
-        return _load_data(self.recipe)
+        return self.family.load(self.recipe)
 
     def evaluate(self, path: str | Path | None = None) -> dict[str, float]:
         """Measure the network on a labelled file, or on the recipe's test part.
@@ -101,51 +82,58 @@ class Run:
         A pretraining run needs no labels: it is measured by the masked entries that it fills in.
         """
         if path is None:
-            labelled = self.data()[1]
-        else:
-            labelled = load_file(Path(path), self.recipe.data.layout, "test")
-            check_targets(labelled, self.task.kind, str(path))
-        if labelled is None or not _can_measure(self.recipe, labelled):
-            source = path or self.recipe.data.train
-            wanted = "test part" if self.recipe.kind == "pretraining" else "labelled test part"
-            raise InputError(f"{source} has no {wanted} to evaluate on.")
-        return self.task.evaluate(self.model, labelled)
-
-    def predict(self, path: str | Path) -> pd.DataFrame:
-        """Predict every series of a file: a row each, with the probabilities of the classes."""
-        if self.task.kind == "pretraining":
-            raise InputError(
-                f"{self.folder} was pretrained without labels and has none to predict; embed gives "
-                "its vectors, and train RECIPE --pretrained RUN makes a classifier or regressor of "
-                "it."
-            )
-        logits = self._logits(load_file(Path(path), self.recipe.data.layout, "test"))
-        predicted = self.task.processor.decode(logits)
-        if self.task.kind == "regression":
-            if predicted.ndim == 1:
-                return pd.DataFrame({"prediction": predicted})
-            return pd.DataFrame(predicted).add_prefix("prediction_")
-        names = [f"probability_{label}" for label in self.task.processor.classes]
-        table = pd.DataFrame(softmax(logits.astype(np.float64), axis=1), columns=names)
-        table.insert(0, "prediction", predicted)
-        return table
-
-    def embed(self, path: str | Path | None = None) -> tuple[NDArray[np.float32], NDArray | None]:
-        """Return a vector for every series ``(cases, D)``, and their labels where there are any.
-
-        The series are those of a file, or of the recipe's test part; see
-        :func:`~evolving_attention.tasks.embedding.embed_series`.
-        """
-        if path is None:
             data = self.data()[1]
         else:
-            data = load_file(Path(path), self.recipe.data.layout, "test")
-        if data is None:
-            raise InputError(f"{self.recipe.data.train} has no test part; name a file of series.")
-        return embed_series(self.model, self.task.processor, data.series), data.targets
+            data = self.family.load_file(self.recipe, Path(path), labelled=True)
+        if data is None or not self.task.can_evaluate(data):
+            source = path or self.recipe.data.train
+            wanted = "test part" if self.task.kind == "pretraining" else "labelled test part"
+            raise InputError(f"{source} has no {wanted} to evaluate on.")
+        return self.task.evaluate(self.model, data)
 
-    def _logits(self, data: LabelledSeries) -> np.ndarray:
-        return predict_logits(self.model, self.task.processor, data.series)
+    def predict(self, path: str | Path) -> pd.DataFrame:
+        """Predict every input of a file: a row each, with the probabilities of any classes."""
+        return self.task.predict(self.model, self.family.load_file(self.recipe, Path(path)))
+
+    def submit(self, folder: str | Path | None = None) -> list[Path]:
+        """Predict what the benchmark of the recipe's data wants predicted, and write its files.
+
+        Parameters
+        ----------
+        folder : str or Path, optional
+            Where to. Default: ``submission`` in the run folder.
+        """
+        parts = self.family.load_unlabelled(self.recipe)
+        if not parts:
+            raise InputError(
+                f"{self.recipe.data.train} has no part without labels that a benchmark wants "
+                f"predicted; name a file of {self.family.inputs}."
+            )
+        folder = Path(folder or self.folder / "submission")
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / name for name in parts]
+        for path, data in zip(paths, parts.values(), strict=True):
+            table = self.task.predict(self.model, data)
+            self.family.write_predictions(self.recipe, table, path)
+        return paths
+
+    def embed(self, path: str | Path | None = None) -> tuple[NDArray, NDArray | None]:
+        """Return a vector for every input ``(cases, D)``, and their labels where there are any.
+
+        The inputs are those of a file, or of the recipe's test part.
+        """
+        data = self.inputs(path)
+        return self.task.embed(self.model, data), data.targets
+
+    def inputs(self, path: str | Path | None = None) -> Data:
+        """Return the inputs of a file, or the test part of the recipe's data."""
+        if path is not None:
+            return self.family.load_file(self.recipe, Path(path))
+        if (data := self.data()[1]) is None:
+            raise InputError(
+                f"{self.recipe.data.train} has no test part; name a file of {self.family.inputs}."
+            )
+        return data
 
     def save(self) -> None:
         """Write the run folder; until all is written, what stands there stays."""
@@ -169,6 +157,11 @@ class Run:
     def _write_report(self, folder: Path) -> None:
         (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
         (folder / "README.md").write_text(_model_card(self))
+
+
+def _check_files(folder: Path, *names: str) -> None:
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise InputError(f"{folder} is not a complete run folder: {', '.join(missing)} is missing.")
 
 
 def train(
@@ -201,16 +194,17 @@ def train(
     """
     check_literals(recipe, "task")
     check_options(recipe.training)
-    check_model_options(recipe.model)
+    family = family_of(recipe)
+    family.model_options(recipe)  # checks their names
     if recipe.training.tensorboard:
         check_tensorboard()
     connect()
-    task = task_to_train(recipe, progress=progress)
+    task = family.task_to_train(recipe, progress=progress)
     workspace = Workspace(Path(recipe.output), recipe.training.checkpoint_every)
     with ExitStack() as stack:
         opened = workspace.opened(resume=resume, overwrite=overwrite)
         first_alone(lambda: stack.enter_context(opened))
-        training, test = together(lambda: _load_data(recipe))
+        training, test = together(lambda: family.load(recipe))
         first_alone(lambda: workspace.claim(recipe, training))
         if resume and progress and is_first():
             _announce(workspace)
@@ -219,11 +213,11 @@ def train(
     return run
 
 
-def _finish(run: Run, test: LabelledSeries | None, workspace: Workspace) -> dict[str, float] | None:
+def _finish(run: Run, test: Data | None, workspace: Workspace) -> dict[str, float] | None:
     """Save the run, measure it on the test part, and remove the checkpoints."""
     with workspace.telling():
         run.save()  # before the test part is read: nothing is lost should that fail
-        if test is not None and _can_measure(run.recipe, test):
+        if test is not None and run.task.can_evaluate(test):
             run.metrics["test"] = run.task.evaluate(run.model, test)
             run._save_report()
     if not run.metrics["interrupted"]:
@@ -241,8 +235,8 @@ def _announce(workspace: Workspace) -> None:
 
 def _train(
     recipe: Recipe,
-    task: TimeSeriesTask,
-    training: LabelledSeries,
+    task: Task,
+    training: Data,
     workspace: Workspace,
     progress: bool,
 ) -> Run:
@@ -256,7 +250,7 @@ def _train(
         checkpoints=workspace.checkpoints,
         tensorboard=workspace.run / "tensorboard" if recipe.training.tensorboard else None,
     )
-    recipe = _resolved(recipe, task, network)
+    recipe = task.resolve(recipe, network.model)
     run = Run(workspace.run, recipe, task, network.model, {})
     run.metrics = {
         "epoch": network.epoch,
@@ -266,32 +260,8 @@ def _train(
         "validation": _validation(network),
         "test": None,
         "history": network.history,
-        "pretraining": (task.history or None) if isinstance(task, FineTuningTask) else None,
-    }
+    } | task.report()
     return run
-
-
-def _load_data(recipe: Recipe) -> tuple[LabelledSeries, LabelledSeries | None]:
-    data = recipe.data
-    if not data.train:
-        raise InputError("say what to train on: --data.train NAME_OR_FILE.")
-    return load_splits(
-        data.train, data.test, kind=recipe.kind, layout=data.layout, archive=data.archive
-    )
-
-
-def _can_measure(recipe: Recipe, part: LabelledSeries) -> bool:
-    return part.targets is not None or recipe.kind == "pretraining"
-
-
-def _resolved(recipe: Recipe, task: TimeSeriesTask, network: TrainedNetwork) -> Recipe:
-    """Return the recipe with every option of the model, and the normalisation that was used."""
-    used = {name: getattr(task.processor, name) for name in ("normalization", "clip")}
-    return replace(
-        recipe,
-        model=model_options(network.model.config),
-        processing=replace(recipe.processing, **used),
-    )
 
 
 def _validation(network: TrainedNetwork) -> dict[str, float] | None:
@@ -313,7 +283,7 @@ def _model_card(run: Run) -> str:
         for part in ("validation", "test")
         if (figures := run.metrics[part])
     ]
-    config = run.model.config
+    config, example = run.model.config, run.family.example_file
     evolution = (
         "no evolution (the twin)" if config.is_twin else f"alpha {config.alpha}, beta {config.beta}"
     )
@@ -321,9 +291,9 @@ def _model_card(run: Run) -> str:
         [
             "---",
             "library_name: evolving-attention",
-            "tags: [time-series, evolving-attention]",
+            f"tags: [{run.recipe.family.replace('_', '-')}, evolving-attention]",
             "---",
-            f"# EA-DC-Transformer, {run.recipe.kind} of {run.recipe.data.train}",
+            f"# {run.family.title(run.recipe)}",
             "",
             f"{run.metrics['parameters']:,} parameters, {evolution}; epoch {run.metrics['epoch']}, "
             f"seed {run.recipe.seed}, trained in {run.metrics['train_seconds']} s. `recipe.yaml` "
@@ -334,9 +304,9 @@ def _model_card(run: Run) -> str:
             "from evolving_attention import Run",
             "",
             'run = Run.load("path/to/this/folder")',
-            'vectors, labels = run.embed("series.ts")'
+            f'vectors, labels = run.embed("{example}")'
             if run.recipe.kind == "pretraining"
-            else 'table = run.predict("series.ts")',
+            else f'table = run.predict("{example}")',
             "```",
             "",
         ]

@@ -4,7 +4,6 @@
 the run; ``RUN/.lock`` is held while a process trains.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe
-from evolving_attention.tasks.time_series_data import LabelledSeries
+from evolving_attention.records import flat
+from evolving_attention.tasks.contracts import Data
 from evolving_attention.trainer.checkpoints import Checkpoints
 from evolving_attention.trainer.files import (
     file_sum,
@@ -135,7 +134,7 @@ class Workspace:
         """Remove all checkpoints: the run is complete, or starts again."""
         remove_folder(self.folder)
 
-    def claim(self, recipe: Recipe, data: LabelledSeries) -> None:
+    def claim(self, recipe: Recipe, data: Data) -> None:
         """Write what the run starts with; where it goes on, check that it is the same.
 
         Raises
@@ -147,7 +146,7 @@ class Workspace:
         started = self.folder / "started"
         now = {
             "recipe": asdict(recipe),
-            "data": _fingerprint(data),
+            "data": data.fingerprint(),
             "pretrained": _fingerprint_of_weights(recipe.pretrained),
             "processes": process_count(),
         }
@@ -163,7 +162,7 @@ class Workspace:
             save_json(now, draft / "started.json")
 
     def _compare(self, then: dict[str, Any], now: dict[str, Any]) -> None:
-        options_then, options_now = _flat(then["recipe"]), _flat(now["recipe"])
+        options_then, options_now = flat(then["recipe"]), flat(now["recipe"])
         changed = [
             f"{name} was {options_then.get(name)!r} and is {options_now.get(name)!r}"
             for name in sorted({*options_then, *options_now} - {*_FREE})
@@ -196,29 +195,6 @@ def _remove_empty(folder: Path, last: Path) -> None:
     while folder != last and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
-
-
-def _flat(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested options by their dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _fingerprint(data: LabelledSeries) -> str:
-    """Return a hash of series and targets."""
-    total = hashlib.sha256()
-    for values in data.series:
-        values = np.ascontiguousarray(values)
-        total.update(f"{values.dtype.str} {values.shape} ".encode())
-        total.update(values.tobytes())
-    targets = None if data.targets is None else np.asarray(data.targets).tolist()
-    total.update(json.dumps(targets, default=str).encode())
-    return total.hexdigest()
 
 
 def _fingerprint_of_weights(run: str | None) -> str | None:

@@ -24,7 +24,7 @@ SHARES = {"alpha": torch.tensor(0.3), "beta": torch.tensor(0.6)}
 def layer(missing=(), **sizes):
     """Random arguments with learned shares, some left out, rows with nothing to attend to."""
     arguments = random_arguments(**sizes)
-    arguments["mask"][..., -1, :] = False
+    arguments["mask"][..., 1:2, :] = False
     dtype = arguments["query_BHNE"].dtype
     arguments |= {name: share.to(dtype) for name, share in SHARES.items()}
     return {name: each for name, each in arguments.items() if name not in missing}

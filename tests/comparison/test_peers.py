@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 
 from evolving_attention.comparison import PEERS, compare, peers
 from evolving_attention.comparison.peers import ESTIMATORS, equal_series, run_peer
-from evolving_attention.recipe import DataOptions, Recipe
+from evolving_attention.recipe import DataOptions, TimeSeriesRecipe
 from tests.small import cut, levels, one_sentence, small_recipe, two_classes, write_npz, write_ts
 
 
@@ -56,7 +56,9 @@ def made(monkeypatch):
 
 
 def recipe(data, kind="classification", seed=0):
-    return Recipe(task=f"time_series_{kind}", data=DataOptions(train=str(data)), seed=seed)
+    return TimeSeriesRecipe(
+        task=f"time_series_{kind}", data=DataOptions(train=str(data)), seed=seed
+    )
 
 
 class TestSeries:

@@ -4,7 +4,7 @@ import pytest
 
 from evolving_attention.comparison.variants import PEERS, VARIANTS, parse_variant, parse_variants
 from evolving_attention.models import EADCTransformerConfig
-from evolving_attention.recipe import Recipe
+from evolving_attention.recipe import TimeSeriesRecipe
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from tests.small import SMALL_MODEL, one_sentence, two_classes
@@ -12,7 +12,7 @@ from tests.small import SMALL_MODEL, one_sentence, two_classes
 
 def config(text, model=None):
     """The network's configuration of a variant of a small recipe."""
-    recipe = parse_variant(text).apply(Recipe(model=SMALL_MODEL | (model or {})))
+    recipe = parse_variant(text).apply(TimeSeriesRecipe(model=SMALL_MODEL | (model or {})))
     task = TimeSeriesTask("classification")
     task.split(LabelledSeries(*two_classes()), 0.0, 0)
     return task.build_model(recipe.model).config
@@ -66,7 +66,7 @@ class TestVariantsOfOnesOwn:
             "training.patience": None,
             "class_weight": "balanced",
         }
-        recipe = variant.apply(Recipe(model={"hidden_size": 8}))
+        recipe = variant.apply(TimeSeriesRecipe(model={"hidden_size": 8}))
         assert recipe.model == {"hidden_size": 8, "alpha": 0.2}
         assert recipe.class_weight == "balanced"
 
@@ -89,12 +89,12 @@ class TestVariantsOfOnesOwn:
     )
     def test_what_is_none_is_refused_in_one_sentence(self, text, words):
         with one_sentence(*words):
-            parse_variant(text)
+            parse_variant(text).apply(TimeSeriesRecipe())
 
     @pytest.mark.parametrize("change", ["training.epochs=many", "training.epoch=3"])
     def test_a_change_that_does_not_fit_a_recipe_names_the_variant(self, change):
         with one_sentence("mine", "epoch"):
-            parse_variant(f"mine:{change}").apply(Recipe())
+            parse_variant(f"mine:{change}").apply(TimeSeriesRecipe())
 
 
 class TestTheList:

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from evolving_attention import Run, train
 from evolving_attention.inspection import chain_of_maps
 from evolving_attention.inspection.maps import spread_over
-from evolving_attention.tasks.time_series import collate
+from evolving_attention.tasks.time_series_batches import collate
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from tests.small import cut, levels, one_sentence, small_recipe, two_classes, write_npz, write_ts
 
@@ -114,7 +114,7 @@ class TestOtherSeries:
     def test_a_run_without_a_test_part_asks_for_a_file(self, tmp_path):
         data = write_npz(tmp_path / "data.npz", X_test=None, y_test=None)
         trained = train(small_recipe(data, tmp_path / "run", epochs=1))
-        with one_sentence("no test part", "--input"):
+        with one_sentence("no test part", "file of series"):
             chain_of_maps(trained, 0)
         np.savez(tmp_path / "new.npz", X=two_classes(cases=2)[0])
         assert chain_of_maps(trained, 1, str(tmp_path / "new.npz")).maps.shape == (2, 2, 6, 6)

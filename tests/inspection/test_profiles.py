@@ -10,7 +10,7 @@ from evolving_attention import train
 from evolving_attention.inspection import MEASURES, measures, profile, recorded_steps, summary
 from evolving_attention.inspection.maps import chain_of_series
 from evolving_attention.inspection.profiles import profile_of_steps
-from evolving_attention.tasks.time_series import collate
+from evolving_attention.tasks.time_series_batches import collate
 from tests.small import cut, one_sentence, small_recipe, two_classes, write_npz
 
 OF_EVOLUTION = ["kept", "added", "silenced"]

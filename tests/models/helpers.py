@@ -143,6 +143,9 @@ class Restatement:
         activation = {"relu": F.relu, "leaky_relu": F.leaky_relu, "identity": lambda x: x}
         alpha = self.weights.get(f"{name}.evolution.alpha", options.alpha)
         beta = self.weights.get(f"{name}.evolution.beta", options.beta)
+        if options.normalize_maps:
+            centred = previous_map - previous_map.mean(-1, keepdim=True)
+            previous_map = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
         mixed = alpha * previous_map + (1 - alpha) * logits
         if f"{name}.evolution.convolution.weight" not in self.weights:
             return mixed

@@ -14,11 +14,9 @@ from evolving_attention.recipe import ProcessingOptions
 from evolving_attention.tasks.time_series import (
     MAX_POSITIONS,
     TimeSeriesTask,
-    _batches_by_length,
-    collate,
     model_options,
-    predict_logits,
 )
+from evolving_attention.tasks.time_series_batches import _batches_by_length, collate, predict_logits
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from tests.tasks.helpers import SMALL, labelled, one_sentence, sines_and_noise, split_task, waves
 

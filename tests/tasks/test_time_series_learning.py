@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from evolving_attention.recipe import ProcessingOptions
-from evolving_attention.tasks.time_series import TimeSeriesTask, predict_logits
+from evolving_attention.tasks.time_series import TimeSeriesTask
+from evolving_attention.tasks.time_series_batches import predict_logits
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from tests.tasks.helpers import CASES, OPTIONS, column, is_finite, sines_and_noise, train, waves
 

@@ -5,10 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from evolving_attention.recipe import ProcessingOptions
-from evolving_attention.tasks.time_series import (
-    TimeSeriesTask,
-    collate,
-)
+from evolving_attention.tasks.time_series import TimeSeriesTask
+from evolving_attention.tasks.time_series_batches import collate
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from tests.tasks.helpers import SMALL, labelled, one_sentence, split_task, waves
 

@@ -27,7 +27,8 @@ SCENARIOS = {
     "regression": ("regression", 25, {}),
     "validation": ("classification", 38, {"validation": 0.3, "epochs": 1}),
 }
-MODEL = SMALL | {"num_blocks": 2, "hidden_dropout": 0.0}
+#: In the papers' form, which leaves the rounding of a cut batch as small as it is.
+MODEL = SMALL | {"num_blocks": 2, "hidden_dropout": 0.0, "normalize_maps": False}
 
 
 class FrozenTask(TimeSeriesTask):

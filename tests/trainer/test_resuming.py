@@ -21,6 +21,8 @@ SETTINGS = {
     "patience": {"epochs": 9, "patience": 2, "schedule": "constant", "learning_rate": 0.05},
     "refit": {"refit": True, "select_by": "metric"},
     "radam": {"optimizer": "radam", "gradient_accumulation": 2},
+    "sgd": {"optimizer": "sgd", "schedule": "steps", "average": 0.9},
+    "averaged": {"average": 0.9, "select_by": "metric"},
     "bfloat16": {"precision": "bfloat16", "gradient_checkpointing": True},
 }
 

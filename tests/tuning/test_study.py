@@ -267,13 +267,13 @@ class TestTheScore:
 
     def test_of_folds_is_their_mean_and_every_series_is_scored_once(self, recipe, monkeypatch):
         held_out, means = [], []
-        original = scoring._take
+        original = LabelledSeries.take
 
         def note(data, indices):
             held_out.append(indices)
             return original(data, indices)
 
-        monkeypatch.setattr(scoring, "_take", note)
+        monkeypatch.setattr(LabelledSeries, "take", note)
         result = score(recipe, self.data(), 3, lambda fold, mean: means.append((fold, mean)))
         train_parts, rests = held_out[::2], held_out[1::2]
         assert sorted(np.concatenate(rests)) == list(range(24))

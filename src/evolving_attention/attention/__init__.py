@@ -8,6 +8,11 @@ from evolving_attention.attention.functional import (
     normalize_map,
     probabilities,
 )
+from evolving_attention.attention.incremental import (
+    append_rows,
+    evolving_attention_rows,
+    last_mixed_rows,
+)
 from evolving_attention.attention.masks import causal_mask, padding_mask
 from evolving_attention.attention.modules import (
     EvolvingAttention,
@@ -17,6 +22,7 @@ from evolving_attention.attention.modules import (
 from evolving_attention.attention.relative_position import (
     RelativePositionLogits1d,
     RelativePositionLogits2d,
+    resize_distances,
 )
 
 __all__ = [
@@ -25,12 +31,16 @@ __all__ = [
     "MultiHeadSelfAttention",
     "RelativePositionLogits1d",
     "RelativePositionLogits2d",
+    "append_rows",
     "attention_backend",
     "causal_mask",
     "evolve_map",
     "evolving_attention",
+    "evolving_attention_rows",
     "explain_backend",
+    "last_mixed_rows",
     "normalize_map",
     "padding_mask",
     "probabilities",
+    "resize_distances",
 ]

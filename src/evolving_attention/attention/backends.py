@@ -69,9 +69,28 @@ def _banded_drawback(*arguments: Any, **options: Any) -> str | None:
     return drawback(*arguments, **options)
 
 
+def _triton(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    from evolving_attention.attention.kernels.triton import attend
+
+    return attend(*arguments, **options)
+
+
+def _triton_refusal(*arguments: Any, **options: Any) -> str | None:
+    from evolving_attention.attention.kernels.triton import refusal
+
+    return refusal(*arguments, **options)
+
+
+def _triton_drawback(*arguments: Any, **options: Any) -> str | None:
+    from evolving_attention.attention.kernels.triton import drawback
+
+    return drawback(*arguments, **options)
+
+
 #: Implementations by name, those that ``"auto"`` prefers first. Every one is tested against
 #: ``"reference"``, outputs and gradients.
 BACKENDS: dict[str, Backend] = {
+    "triton": Backend(_triton, _triton_refusal, _triton_drawback),
     "banded": Backend(_banded, _banded_refusal, _banded_drawback),
     "reference": Backend(_reference),
 }

@@ -88,7 +88,8 @@ def _check_query_key_value(query_BHNE: Tensor, key_BHME: Tensor, value_BHMV: Ten
 
 
 def _check_same_device_and_dtype(query_BHNE: Tensor, others: dict[str, Tensor | None]) -> None:
-    autocast = torch.is_autocast_enabled(query_BHNE.device.type)
+    device = query_BHNE.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     for name, tensor in others.items():
         if tensor is None:
             continue

@@ -23,10 +23,14 @@ __all__ = [
     "ACTIVATIONS",
     "BACKENDS",
     "WINDOWS",
+    "attend",
+    "convolve_map",
     "evolve_map",
     "evolving_attention",
     "explain_backend",
+    "mix_map",
     "normalize_map",
+    "own_logits",
     "probabilities",
     "reference",
 ]
@@ -247,11 +251,8 @@ def reference(
 
     The arguments are those of :func:`evolving_attention`, checked; dropout is 0 outside training.
     """
-    logits_BHNM = (scale * query_BHNE) @ key_BHME.transpose(-2, -1)  # float16 could not scale later
-    if map_bias is not None:
-        logits_BHNM = logits_BHNM + map_bias
     map_BHNM = evolve_map(
-        logits_BHNM,
+        own_logits(query_BHNE, key_BHME, map_bias, scale),
         previous_map,
         weight,
         bias,
@@ -261,10 +262,23 @@ def reference(
         window=window,
         mask=mask,
     )
+    return attend(map_BHNM, value_BHMV, mask, dropout), map_BHNM
+
+
+def own_logits(
+    query_BHNE: Tensor, key_BHME: Tensor, map_bias: Tensor | None, scale: float
+) -> Tensor:
+    """Return a layer's logits ``[B, H, N, M]`` before anything is mixed in."""
+    logits_BHNM = (scale * query_BHNE) @ key_BHME.transpose(-2, -1)  # float16 could not scale later
+    return logits_BHNM if map_bias is None else logits_BHNM + map_bias
+
+
+def attend(map_BHNM: Tensor, value_BHMV: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Return the values ``[B, H, N, V]`` that a map attends to, with dropout of probabilities."""
     probabilities_BHNM = probabilities(map_BHNM, mask)
     if dropout > 0:
         probabilities_BHNM = F.dropout(probabilities_BHNM, dropout)
-    return probabilities_BHNM.to(value_BHMV.dtype) @ value_BHMV, map_BHNM
+    return probabilities_BHNM.to(value_BHMV.dtype) @ value_BHMV
 
 
 def evolve_map(
@@ -289,13 +303,52 @@ def evolve_map(
     Tensor of shape [B, H, N, M]
         The map, 0 where masked.
     """
+    mixed_BHNM = mix_map(logits_BHNM, previous_map, alpha=alpha, mask=mask)
+    return convolve_map(
+        mixed_BHNM, weight, bias, beta=beta, activation=activation, window=window, mask=mask
+    )
+
+
+def mix_map(
+    logits_BHNM: Tensor,
+    previous_map: Tensor | None = None,
+    *,
+    alpha: float | Tensor = 0.0,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Mix a layer's own logits with the previous map: the first half of :func:`evolve_map`."""
     mixed_BHNM = logits_BHNM
     if previous_map is not None:
         mixed_BHNM = _blend(logits_BHNM, previous_map, alpha)
-    mixed_BHNM = _zero_masked(mixed_BHNM, mask)
+    return _zero_masked(mixed_BHNM, mask)
+
+
+def convolve_map(
+    mixed_BHNM: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    beta: float | Tensor = 0.0,
+    activation: str = "relu",
+    window: str = "bidirectional",
+    mask: Tensor | None = None,
+    rows_before: Tensor | None = None,
+) -> Tensor:
+    """Mix what :func:`mix_map` made with its convolution: the second half of :func:`evolve_map`.
+
+    Parameters
+    ----------
+    rows_before : Tensor of shape [B, H, R, M], optional
+        Mixed rows of the R queries before the first one here, for a window that looks back from
+        its row; further ones do not exist, and count as 0.
+    """
     if weight is None:
         return mixed_BHNM
-    padded_BHNM = F.pad(mixed_BHNM, WINDOWS[window](weight.shape[-1]))
+    left, right, top, bottom = WINDOWS[window](weight.shape[-1])
+    seen_BHNM = mixed_BHNM
+    if rows_before is not None:
+        seen_BHNM, top = torch.cat([rows_before, mixed_BHNM], -2), top - rows_before.shape[-2]
+    padded_BHNM = F.pad(seen_BHNM, (left, right, top, bottom))
     convolved_BHNM = ACTIVATIONS[activation](F.conv2d(padded_BHNM, weight, bias))
     return _zero_masked(_blend(mixed_BHNM, convolved_BHNM, beta), mask)
 

@@ -5,6 +5,8 @@ of values, D model width. Every module takes the previous map and returns its ow
 visible where it is used.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from evolving_attention.attention.functional import (
     evolving_attention,
     normalize_map,
 )
+from evolving_attention.attention.incremental import evolving_attention_rows, last_mixed_rows
 
 __all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttention"]
 
@@ -153,26 +156,95 @@ class EvolvingAttention(nn.Module):
         mask: Tensor | None = None,
         map_bias: Tensor | None = None,
         scale: float | None = None,
+        dropout: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the output ``[B, H, N, V]`` and this layer's map ``[B, H, N, M]``."""
+        """Return the output ``[B, H, N, V]`` and this layer's map ``[B, H, N, M]``.
+
+        ``dropout``, when given, takes the place of the module's own.
+        """
         return evolving_attention(
             query_BHNE,
             key_BHME,
             value_BHMV,
             self.handed(previous_map, mask),
-            None if self.convolution is None else self.convolution.weight,
-            None if self.convolution is None else self.convolution.bias,
-            alpha=self.alpha,
-            beta=self.beta,
-            activation=self.activation,
-            window=self.window,
+            backend=self.backend,
             mask=mask,
             map_bias=map_bias,
             scale=scale,
-            dropout=self.dropout,
-            training=self.training,
-            backend=self.backend,
+            **self._options(dropout),
         )
+
+    def forward_rows(
+        self,
+        query_BHNE: Tensor,
+        key_BHME: Tensor,
+        value_BHMV: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        rows_before: Tensor | None = None,
+        mask: Tensor | None = None,
+        map_bias: Tensor | None = None,
+        scale: float | None = None,
+        dropout: float | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return output, map and mixed rows of the next queries of a sequence.
+
+        See :func:`evolving_attention_rows`. Of the mixed rows the last :attr:`reach` are needed.
+        """
+        return evolving_attention_rows(
+            query_BHNE,
+            key_BHME,
+            value_BHMV,
+            self.handed(previous_map, mask),
+            rows_before=rows_before,
+            mask=mask,
+            map_bias=map_bias,
+            scale=scale,
+            **self._options(dropout),
+        )
+
+    def last_mixed_rows(
+        self,
+        query_BHNE: Tensor,
+        key_BHME: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        count: int | None = None,
+        mask: Tensor | None = None,
+        map_bias: Tensor | None = None,
+        scale: float | None = None,
+    ) -> Tensor:
+        """Return the mixed rows of the last queries, to go on after :meth:`forward`.
+
+        See the function :func:`last_mixed_rows`.
+        """
+        return last_mixed_rows(
+            query_BHNE,
+            key_BHME,
+            self.handed(previous_map, mask),
+            count=count,
+            alpha=self.alpha,
+            mask=mask,
+            map_bias=map_bias,
+            scale=scale,
+        )
+
+    @property
+    def reach(self) -> int:
+        """How many rows above its own the convolution reads, in a window that looks back."""
+        return 0 if self.convolution is None else self.convolution.kernel_size[0] - 1
+
+    def _options(self, dropout: float | None) -> dict[str, Any]:
+        return {
+            "weight": None if self.convolution is None else self.convolution.weight,
+            "bias": None if self.convolution is None else self.convolution.bias,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "activation": self.activation,
+            "window": self.window,
+            "dropout": self.dropout if dropout is None else dropout,
+            "training": self.training,
+        }
 
     def handed(self, previous_map: Tensor | None, mask: Tensor | None) -> Tensor | None:
         """Return the previous map as this layer mixes with it; None without a residual."""
@@ -254,13 +326,16 @@ class _MultiHeadAttention(nn.Module):
         value_BMD: Tensor,
         previous_map: Tensor | None,
         mask: Tensor | None,
+        grid: tuple[int, ...] = (),
     ) -> tuple[Tensor, Tensor]:
         query_BHNE, key_BHME, value_BHMV = (
             states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for states in (query_BND, key_BMD, value_BMD)
         )
         query_BHNE = query_BHNE * query_BHNE.shape[-1] ** -0.5
-        map_bias = None if self.relative_position is None else self.relative_position(query_BHNE)
+        map_bias = None
+        if self.relative_position is not None:
+            map_bias = self.relative_position(query_BHNE, *grid)
         output_BHNV, map_BHNM = self.evolution(
             query_BHNE, key_BHME, value_BHMV, previous_map, mask=mask, map_bias=map_bias, scale=1.0
         )
@@ -284,7 +359,8 @@ class MultiHeadSelfAttention(_MultiHeadAttention):
     evolution : EvolvingAttention, optional
         The evolving step. Default: plain attention.
     relative_position : Module, optional
-        Maps scaled queries ``[B, H, N, E]`` to logits ``[B, H, N, N]``, such as
+        Maps scaled queries ``[B, H, N, E]``, and ``grid`` where there is one, to logits
+        ``[B, H, N, N]``, such as
         :class:`~evolving_attention.attention.relative_position.RelativePositionLogits1d`.
     """
 
@@ -305,15 +381,22 @@ class MultiHeadSelfAttention(_MultiHeadAttention):
         self.query_key_value = nn.Linear(hidden_size, 2 * key_size + value_size)
 
     def forward(
-        self, hidden_BND: Tensor, previous_map: Tensor | None = None, *, mask: Tensor | None = None
+        self,
+        hidden_BND: Tensor,
+        previous_map: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        grid: tuple[int, ...] = (),
     ) -> tuple[Tensor, Tensor]:
         """Return the output ``[B, N, output_size]`` and this layer's map ``[B, H, N, N]``.
 
-        ``mask`` is boolean, broadcastable to the map, True where a query may attend.
+        ``mask`` is boolean, broadcastable to the map, True where a query may attend. ``grid`` is
+        the height and width of an image whose rows are the sequence, for relative positions in
+        two dimensions.
         """
         sizes = (self.key_size, self.key_size, self.value_size)
         query_BND, key_BND, value_BND = self.query_key_value(hidden_BND).split(sizes, dim=-1)
-        return self._attend(query_BND, key_BND, value_BND, previous_map, mask)
+        return self._attend(query_BND, key_BND, value_BND, previous_map, mask, grid)
 
 
 class MultiHeadCrossAttention(_MultiHeadAttention):

@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from evolving_attention.cli.experiments import compare_parser, run_compare, run_tune, tune_parser
-from evolving_attention.cli.parser import Parser, fail
+from evolving_attention.cli.parser import Parser, fail, named_type
 from evolving_attention.cli.runs import (
     embed_parser,
     evaluate_parser,
@@ -21,7 +21,7 @@ from evolving_attention.cli.runs import (
 )
 from evolving_attention.cli.training import pretrain_parser, run_pretrain, run_train, train_parser
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import bundled_recipes, read_recipe, recipe_path
+from evolving_attention.recipe import Recipe, bundled_recipes, read_recipe, recipe_path
 
 __all__ = ["main"]
 
@@ -36,14 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments[:1] in (["compare"], ["tune"]):  # --data is a name: a recipe's is a section
         arguments = [re.sub(r"^--data(?=$|=)", "--data.train", word) for word in arguments]
     try:
-        options = _parser().parse_args(arguments)
+        own = named_type(arguments[1:])
+        options = _parser(own).parse_args(arguments)
         if options.command is None:
             fail(f"say what to do: {', '.join(_COMMANDS)}; --help explains.")
         if (name := options[options.command].get("recipe")) is not None:
             # once more, now that the recipe's own values are known
             path = recipe_path(name)
             read_recipe(path)  # the file is checked alone: overwrite is no value of a recipe
-            options = _parser(path).parse_args(arguments)
+            options = _parser(own, path).parse_args(arguments)
         options[options.command].words = words
         _COMMANDS[options.command](options[options.command])
     except InputError as error:
@@ -54,22 +55,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def _parser(recipe: Path | None = None) -> Parser:
+def _parser(own: type[Recipe], recipe: Path | None = None) -> Parser:
     parser = Parser(prog="evolving-attention", description=_DESCRIPTION)
     commands = parser.add_subcommands(dest="command", required=False)
-    commands.add_subcommand("train", train_parser(recipe), help="train a recipe")
+    commands.add_subcommand("train", train_parser(own, recipe), help="train a recipe")
     commands.add_subcommand(
-        "pretrain", pretrain_parser(recipe), help="train a recipe's network without labels"
+        "pretrain", pretrain_parser(own, recipe), help="train a recipe's network without labels"
     )
     commands.add_subcommand(
-        "compare", compare_parser(recipe), help="compare a recipe with its twin, variants, peers"
+        "compare",
+        compare_parser(own, recipe),
+        help="compare a recipe with its twin and others",
     )
     commands.add_subcommand(
-        "tune", tune_parser(recipe), help="search a recipe's options on parts of its training data"
+        "tune",
+        tune_parser(own, recipe),
+        help="search a recipe's options by held-out data",
     )
     commands.add_subcommand("evaluate", evaluate_parser(), help="measure a run")
-    commands.add_subcommand("predict", predict_parser(), help="predict a file of series")
-    commands.add_subcommand("embed", embed_parser(), help="give every series a vector")
+    commands.add_subcommand("predict", predict_parser(), help="predict a file")
+    commands.add_subcommand("embed", embed_parser(), help="give every input a vector")
     commands.add_subcommand("inspect", inspect_parser(), help="look into a run's maps")
     commands.add_subcommand(
         "recipes", Parser(description="List the recipes there are."), help="list the recipes"

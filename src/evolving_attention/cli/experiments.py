@@ -5,29 +5,26 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from glob import escape
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from evolving_attention.cli.parser import Parser, add_recipe
+from evolving_attention.cli.parser import Parser, recipe_parser
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path
+from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path, recipe_type
 
 __all__ = ["compare_parser", "run_compare", "run_tune", "tune_parser"]
 
 
-def compare_parser(recipe: Path | None) -> Parser:
+def compare_parser(own: type[Recipe], recipe: Path | None) -> Parser:
     """Return the parser of ``compare``; a recipe's values are its defaults."""
-    parser = Parser(
-        description="Compare a recipe's network with others, paired by data set and seed. A killed "
-        "comparison goes on where it was; several processes may share the work.",
-        default_config_files=[] if recipe is None else [escape(str(recipe))],
+    parser = recipe_parser(
+        "Compare a recipe's network with others, paired by data set and seed. A killed comparison "
+        "goes on where it was; several processes may share the work.",
+        own,
+        recipe,
+        optional=True,
     )
-    parser.add_argument(
-        "recipe", type=str | None, nargs="?", help="a YAML file, or a name that 'recipes' lists"
-    )
-    add_recipe(parser)
     parser.add_argument(
         "--against",
         type=str,
@@ -77,15 +74,14 @@ def run_compare(options: Namespace) -> None:
     print(f"report: {Path(recipe.output) / 'README.md'}")
 
 
-def tune_parser(recipe: Path | None) -> Parser:
+def tune_parser(own: type[Recipe], recipe: Path | None) -> Parser:
     """Return the parser of ``tune``; a recipe's values are its defaults."""
-    parser = Parser(
-        description="Search a recipe's options by their score on held-out parts of the training "
-        "data; the test part is never opened. A stopped search goes on where it was.",
-        default_config_files=[] if recipe is None else [escape(str(recipe))],
+    parser = recipe_parser(
+        "Search a recipe's options by their score on held-out parts of the training data; the test "
+        "part is never opened. A stopped search goes on where it was.",
+        own,
+        recipe,
     )
-    parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
-    add_recipe(parser)
     parser.add_argument(
         "--trials", type=int, default=30, help="how many in all, those done before included"
     )
@@ -103,8 +99,8 @@ def tune_parser(recipe: Path | None) -> Parser:
 
 def run_tune(options: Namespace) -> None:
     """Search a recipe's options."""
-    from evolving_attention.tuning import DEFAULT_SPACE, tune
-    from evolving_attention.tuning.space import read_space
+    from evolving_attention.tuning import tune
+    from evolving_attention.tuning.space import default_space, read_space
 
     recipe = _with_output(options, "tuning")
     tune(
@@ -112,7 +108,7 @@ def run_tune(options: Namespace) -> None:
         recipe.output,
         trials=options.trials,
         folds=options.folds,
-        space=read_space(options.space) if options.space else DEFAULT_SPACE,
+        space=read_space(options.space) if options.space else default_space(recipe),
         prune=options.prune,
         command=_as_typed(options.words),
         tell=partial(print, flush=True),
@@ -122,7 +118,8 @@ def run_tune(options: Namespace) -> None:
 
 def _with_output(options: Namespace, folder: str) -> Recipe:
     """Return the recipe; where no output was given, its own is a run's, and another is taken."""
-    recipe, path = make_recipe(options), recipe_path(options.recipe)
+    recipe = make_recipe(options, recipe_type(options.task))
+    path = recipe_path(options.recipe)
     if recipe.output == read_recipe(path).output:
         return replace(recipe, output=f"{folder}/{path.stem}")
     return recipe

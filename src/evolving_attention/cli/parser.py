@@ -3,15 +3,27 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import Recipe
+from evolving_attention.recipe import Recipe, recipe_path, recipe_type
 
-__all__ = ["Parser", "add_recipe", "check_folder", "fail", "is_first", "run_parser"]
+__all__ = [
+    "Parser",
+    "check_folder",
+    "fail",
+    "is_first",
+    "named_type",
+    "recipe_parser",
+    "run_parser",
+]
 
 
 class Parser(ArgumentParser):
@@ -39,11 +51,49 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def add_recipe(parser: Parser) -> None:
-    """Add an option for every value of a recipe."""
-    parser.add_class_arguments(Recipe)
+def recipe_parser(
+    description: str, own: type[Recipe], recipe: Path | None, *, optional: bool = False
+) -> Parser:
+    """Return a parser with an option for every value of a recipe, whose values are its defaults.
+
+    Parameters
+    ----------
+    description : str
+        What the command does.
+    own : type
+        The class of the recipe.
+    recipe : Path or None
+        Its file, where it is known already.
+    optional : bool
+        Whether there need be none.
+    """
+    parser = Parser(
+        description=description,
+        default_config_files=[] if recipe is None else [escape(str(recipe))],
+    )
+    parser.add_argument(
+        "recipe",
+        type=str | None if optional else str,
+        nargs="?" if optional else None,
+        help="a YAML file, or a name that 'recipes' lists",
+    )
+    parser.add_class_arguments(own)
     task = next(action for action in parser._actions if action.dest == "task")
     task.metavar = "TASK"  # its choices, which the help lists, make the usage text too wide
+    return parser
+
+
+def named_type(words: Sequence[str]) -> type[Recipe]:
+    """Return the class of the recipe among words typed, before a parser can tell which it is.
+
+    It is looked at for its task alone; what is wrong with it is told when it is read.
+    """
+    for word in words:
+        with suppress(InputError, OSError, yaml.YAMLError, UnicodeError):
+            values = yaml.safe_load(recipe_path(word).read_text())
+            if isinstance(values, dict) and "task" in values:
+                return recipe_type(values["task"])
+    return recipe_type()
 
 
 def run_parser(description: str) -> Parser:

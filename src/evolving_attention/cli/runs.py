@@ -42,23 +42,41 @@ def print_metrics(part: str, metrics: dict[str, float]) -> None:
 
 def predict_parser() -> Parser:
     """Return the parser of ``predict``."""
-    parser = run_parser("Predict every series of a file.")
-    parser.add_argument("input", type=str, help="a .ts, .arff, .tsv or .npz file of series")
+    parser = run_parser("Predict every input of a file, or what the data's benchmark wants.")
     parser.add_argument(
-        "--output", type=str | None, default=None, help="a CSV file; default: print"
+        "input",
+        type=str | None,
+        nargs="?",
+        default=None,
+        help="a file of series (.ts, .arff, .tsv, .npz) or of sentences (.tsv); default, for GLUE: "
+        "the task's test files",
+    )
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        default=None,
+        help="a CSV file, of sentences also a .tsv as GLUE's server takes it; default: print; "
+        "without a file to predict, a folder, 'submission' in the run's by default",
     )
     return parser
 
 
 def run_predict(options: Namespace) -> None:
-    """Predict a file of series."""
+    """Predict a file, or what a benchmark wants."""
     from evolving_attention.runs import Run
 
     check_folder(options.output)
-    table = Run.load(options.run).predict(options.input)
-    table.to_csv(options.output or sys.stdout, index_label="case")
-    if options.output:
-        print(f"{len(table)} predictions: {options.output}")
+    run = Run.load(options.run)
+    if options.input is None:
+        for path in run.submit(options.output):
+            print(f"for the benchmark: {path}")
+        return
+    table = run.predict(options.input)
+    if options.output is None:
+        table.to_csv(sys.stdout, index_label="case")
+        return
+    run.family.write_predictions(run.recipe, table, Path(options.output))
+    print(f"{len(table)} predictions: {options.output}")
 
 
 def embed_parser() -> Parser:
@@ -135,6 +153,12 @@ def inspect_parser() -> Parser:
     parser.add_argument("--sample", type=int, default=0, help="number of the series, from 0")
     parser.add_argument(
         "--position", type=int | None, default=None, help="of the query, from 0; default: middle"
+    )
+    parser.add_argument(
+        "--pixel",
+        type=str | None,
+        default=None,
+        help="of an image, the query as ROW,COLUMN, from 0; default: middle",
     )
     parser.add_argument(
         "--samples",

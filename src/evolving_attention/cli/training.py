@@ -1,42 +1,37 @@
 """The commands that train: train and pretrain."""
 
 from dataclasses import replace
-from glob import escape
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from evolving_attention.cli.parser import Parser, add_recipe, is_first
+from evolving_attention.cli.parser import Parser, is_first, recipe_parser
 from evolving_attention.cli.runs import print_metrics
-from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path
+from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path, recipe_type
 
 __all__ = ["pretrain_parser", "run_pretrain", "run_train", "train_parser"]
 
 
-def train_parser(recipe: Path | None) -> Parser:
+def train_parser(own: type[Recipe], recipe: Path | None) -> Parser:
     """Return the parser of ``train``; a recipe's values are its defaults."""
-    return _recipe_parser(
-        "Train a recipe into a run folder. Any of its values can be overridden.", recipe
+    return _training_parser(
+        "Train a recipe into a run folder. Any of its values can be overridden.", own, recipe
     )
 
 
-def pretrain_parser(recipe: Path | None) -> Parser:
+def pretrain_parser(own: type[Recipe], recipe: Path | None) -> Parser:
     """Return the parser of ``pretrain``; a recipe's values are its defaults."""
-    return _recipe_parser(
-        "Train a recipe's network without labels, on masked entries of its series, into a run "
-        "folder to start others from (train RECIPE --pretrained RUN). Of a recipe that trains a "
-        "classifier or regressor, '_pretraining' is added to the output.",
+    return _training_parser(
+        "Train a recipe's network without labels, on masked entries of its inputs, into a run "
+        "folder to start others from (train RECIPE --pretrained RUN). Of a recipe that learns "
+        "from labels, '_pretraining' is added to the output.",
+        own,
         recipe,
     )
 
 
-def _recipe_parser(description: str, recipe: Path | None) -> Parser:
-    parser = Parser(
-        description=description,
-        default_config_files=[] if recipe is None else [escape(str(recipe))],
-    )
-    parser.add_argument("recipe", type=str, help="a YAML file, or a name that 'recipes' lists")
-    add_recipe(parser)
+def _training_parser(description: str, own: type[Recipe], recipe: Path | None) -> Parser:
+    parser = recipe_parser(description, own, recipe)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a run in the output folder"
     )
@@ -52,12 +47,12 @@ def _recipe_parser(description: str, recipe: Path | None) -> Parser:
 
 def run_train(options: Namespace) -> None:
     """Train a recipe."""
-    _train_recipe(make_recipe(options), options)
+    _train_recipe(make_recipe(options, recipe_type(options.task)), options)
 
 
 def run_pretrain(options: Namespace) -> None:
     """Train a recipe's network without labels."""
-    recipe = make_recipe(options)
+    recipe = make_recipe(options, recipe_type(options.task))
     # A classifier or regressor of the same recipe has the recipe's own folder.
     is_own = recipe.output == read_recipe(recipe_path(options.recipe)).output
     if is_own and recipe.kind != "pretraining":
@@ -67,10 +62,10 @@ def run_pretrain(options: Namespace) -> None:
 
 def _train_recipe(recipe: Recipe, options: Namespace) -> None:
     if options.print_config is not None:
-        from evolving_attention.tasks.time_series import check_model_options, model_options
+        from evolving_attention.tasks.family import family_of
 
-        check_model_options(recipe.model)
-        print(replace(recipe, model=model_options() | recipe.model).to_yaml(), end="")
+        options_of_model = family_of(recipe).model_options(recipe)
+        print(replace(recipe, model=options_of_model).to_yaml(), end="")
         return
     from evolving_attention.runs import train
     from evolving_attention.trainer.processes import disconnect

@@ -13,7 +13,7 @@ from evolving_attention.comparison.plan import plan_runs
 from evolving_attention.comparison.report import write_report
 from evolving_attention.comparison.variants import parse_variants
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import DataOptions, Recipe, check_supervised
+from evolving_attention.recipe import Recipe, check_supervised
 from evolving_attention.records import check_same, read_json, settings, write_json, write_text
 
 __all__ = ["compare", "report"]
@@ -110,5 +110,5 @@ def _note_settings(output: Path, recipe: Recipe, variants: list[str], command: s
 
 def _shared(recipe: Recipe) -> dict[str, Any]:
     """Return the settings that all data sets and seeds of a comparison share."""
-    own = settings(replace(recipe, data=DataOptions()))
+    own = settings(replace(recipe, data=type(recipe.data)()))
     return {name: own[name] for name in own if not name.startswith(("data.", "task", "seed"))}

@@ -16,9 +16,10 @@ from aeon.transformations.collection.unequal_length import Padder, Truncator
 from numpy.typing import NDArray
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import Recipe
+from evolving_attention.recipe import TimeSeriesRecipe
 from evolving_attention.tasks.time_series import TimeSeriesTask
-from evolving_attention.tasks.time_series_data import Collection, load_splits
+from evolving_attention.tasks.time_series_data import Collection
+from evolving_attention.tasks.time_series_family import FAMILY
 from evolving_attention.tasks.time_series_processor import observed_length
 
 __all__ = ["ESTIMATORS", "equal_series", "run_peer"]
@@ -36,14 +37,14 @@ ESTIMATORS: dict[str, dict[str, Callable[..., Any]]] = {
 _SHORTEST = 10  # steps that all of them can take
 
 
-def run_peer(name: str, recipe: Recipe) -> tuple[dict[str, Any], str]:
+def run_peer(name: str, recipe: TimeSeriesRecipe) -> tuple[dict[str, Any], str]:
     """Fit a peer on the recipe's training part and measure it on its test part.
 
     Parameters
     ----------
     name : str
         One of :data:`ESTIMATORS`.
-    recipe : Recipe
+    recipe : TimeSeriesRecipe
         Gives data, task and seed.
 
     Returns
@@ -51,12 +52,9 @@ def run_peer(name: str, recipe: Recipe) -> tuple[dict[str, Any], str]:
     tuple of dict and str
         The figures, with ``train_seconds``; what was done to the series, or an empty string.
     """
-    data = recipe.data
-    training, test = load_splits(
-        data.train or "", data.test, kind=recipe.kind, layout=data.layout, archive=data.archive
-    )
+    training, test = FAMILY.load(recipe)
     if training.targets is None or test is None or test.targets is None:
-        raise InputError(f"{data.train} has no labelled training and test part.")
+        raise InputError(f"{recipe.data.train} has no labelled training and test part.")
     started = time.perf_counter()
     train_X, test_X, note = equal_series(training.series, test.series)
     estimator = _make(name, recipe)
@@ -76,7 +74,7 @@ def run_peer(name: str, recipe: Recipe) -> tuple[dict[str, Any], str]:
     return figures | {"train_seconds": seconds}, note
 
 
-def _make(name: str, recipe: Recipe) -> Any:
+def _make(name: str, recipe: TimeSeriesRecipe) -> Any:
     make = ESTIMATORS[name][recipe.kind]
     jobs = {} if name == "quant" else {"n_jobs": torch.get_num_threads()}
     return make(random_state=recipe.seed, **jobs)

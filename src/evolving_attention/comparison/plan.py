@@ -5,17 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aeon.datasets.tser_datasets import tser_soton
 from huggingface_hub.errors import StrictDataclassError
 
 from evolving_attention.comparison.variants import Variant, is_name
 from evolving_attention.errors import InputError, reason
-from evolving_attention.models import EADCTransformerConfig
 from evolving_attention.recipe import Recipe, check_literals
 from evolving_attention.records import settings
-from evolving_attention.tasks.augmentation import check_augmentation
-from evolving_attention.tasks.time_series import check_model_options
-from evolving_attention.tasks.time_series_data import training_file
+from evolving_attention.tasks.family import family_of
 from evolving_attention.training import check_options
 
 __all__ = ["PlannedRun", "plan_runs"]
@@ -74,22 +70,31 @@ def plan_runs(
     recipes = {variant.name: variant.apply(recipe) for variant in variants}
     for name, changed in recipes.items():
         _check(name, changed)
+    family = family_of(recipe)
+    if recipe.family != "time_series":
+        _refuse_peers(variants)
     return [
         PlannedRun(
             name,
             variant,
             replace(
-                recipes[variant.name],
-                task=_task(data.train or "", recipe.task),
-                data=data,
+                family.place(recipes[variant.name], source)[1],
                 seed=seed,
                 output=str(output / "runs" / name / variant.name / f"seed-{seed}"),
             ),
         )
-        for name, data in _data_sets(recipe, sources).items()
+        for name, source in _sources(recipe, sources).items()
         for seed in range(recipe.seed, recipe.seed + seeds)
         for variant in variants
     ]
+
+
+def _refuse_peers(variants: Sequence[Variant]) -> None:
+    for variant in variants:
+        if variant.is_peer:
+            raise InputError(
+                f"{variant.name!r} is an estimator of time series, and takes no other."
+            )
 
 
 def _check(name: str, recipe: Recipe) -> None:
@@ -97,48 +102,24 @@ def _check(name: str, recipe: Recipe) -> None:
     try:
         check_literals(recipe, "task")
         check_options(recipe.training)
-        check_augmentation(recipe.augmentation)
-        check_model_options(recipe.model)
-        if recipe.pretrained is None:  # whose options would come first
-            EADCTransformerConfig(**{**recipe.model, "patch_size": 1})
+        family_of(recipe).check(recipe)
     except (ValueError, TypeError, StrictDataclassError) as error:
         raise InputError(f"variant {name!r} does not work: {reason(error)}.") from error
 
 
-def _data_sets(recipe: Recipe, sources: Sequence[str]) -> dict[str, Any]:
+def _sources(recipe: Recipe, sources: Sequence[str]) -> dict[str, str]:
+    """Return what names each data set, by its name."""
     sources = [source for source in (sources or [recipe.data.train or ""]) if source]
     if not sources:
         raise InputError("say what to compare on: --data NAME_OR_FILE,NAME_OR_FILE.")
-    if len(sources) > 1 and recipe.data.test:
+    if len(sources) > 1 and getattr(recipe.data, "test", None):
         raise InputError(f"data.test is {recipe.data.test!r}, but there are several data sets.")
-    data_sets: dict[str, Any] = {}
+    by_name: dict[str, str] = {}
     for source in sources:
-        file = training_file(source)
-        if file and not file.is_file():
-            raise InputError(f"there is no file {file}.")
-        if not file and not is_name(source):
+        name, _ = family_of(recipe).place(recipe, source)
+        if not is_name(name):
             raise InputError(f"{source!r} is neither a file or folder nor the name of a data set.")
-        name = file.stem.removesuffix("_TRAIN") if file else source
-        if name in data_sets:
+        if name in by_name:
             raise InputError(f"two data sets are called {name!r}; rename a file.")
-        data_sets[name] = replace(recipe.data, train=source)
-    return data_sets
-
-
-def _task(source: str, default: str) -> Any:
-    """Tell classification from regression by the header of a ``.ts``, or aeon's archives."""
-    file = training_file(source)
-    if file is None:
-        return "time_series_regression" if source in tser_soton else default
-    if file.suffix != ".ts":
-        return default
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            words = line.lower().split()
-            if words[:2] == ["@targetlabel", "true"]:
-                return "time_series_regression"
-            if words[:2] == ["@classlabel", "true"]:
-                return "time_series_classification"
-            if words[:1] == ["@data"]:
-                break
-    return default
+        by_name[name] = source
+    return by_name

@@ -14,6 +14,15 @@ __all__ = ["COLUMNS", "METRICS", "read_results"]
 METRICS = {
     "classification": {"accuracy": True, "f1_macro": True, "log_loss": False},
     "regression": {"rmse": False, "mae": False, "r2": True},
+    "glue": {
+        "score": True,
+        "accuracy": True,
+        "accuracy_mismatched": True,
+        "f1": True,
+        "matthews": True,
+        "pearson": True,
+        "spearman": True,
+    },
 }
 
 COLUMNS = (
@@ -21,8 +30,7 @@ COLUMNS = (
     "kind",
     "variant",
     "seed",
-    *METRICS["classification"],
-    *METRICS["regression"],
+    *dict.fromkeys(metric for kind in METRICS.values() for metric in kind),
     "train_seconds",
     "parameters",
     "epoch",

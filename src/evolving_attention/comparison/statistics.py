@@ -27,9 +27,15 @@ __all__ = [
 ]
 
 #: Unit of a metric's gain.
-GAIN_UNITS = {"accuracy": "points", "f1_macro": "points", "rmse": "%", "mae": "%"}
+GAIN_UNITS = {
+    "accuracy": "points",
+    "f1_macro": "points",
+    "score": "points",
+    "rmse": "%",
+    "mae": "%",
+}
 
-_IS_BETTER_LARGER = METRICS["classification"] | METRICS["regression"]
+_IS_BETTER_LARGER = {name: larger for kind in METRICS.values() for name, larger in kind.items()}
 
 #: With fewer data sets, no outcome of the signed-rank test lies below 0.05.
 FEWEST_DATA_SETS = 6

@@ -28,8 +28,7 @@ VARIANTS: Mapping[str, dict[str, Any]] = MappingProxyType(
         "convolution_only": {"model.alpha": 0.0, **_PLAIN_MIX},
         "learned_mixing": {"model.learned_mixing": True},
         "identity_start": _IDENTITY,
-        "normalized_maps": {"model.normalize_maps": True},
-        "normalized_identity": {"model.normalize_maps": True, **_IDENTITY},
+        "papers_form": {"model.normalize_maps": False},
         "kernel_1": {"model.map_kernel_size": 1},
         "kernel_5": {"model.map_kernel_size": 5},
         "leaky_relu": {"model.map_activation": "leaky_relu"},
@@ -48,7 +47,6 @@ VARIANTS: Mapping[str, dict[str, Any]] = MappingProxyType(
 PEERS = ("rocket", "multirocket_hydra", "quant")
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
-_SECTIONS = ("model", "training", "processing", "augmentation", "pretraining", "class_weight")
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,7 @@ class Variant:
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe with this variant's changes."""
+        _check_changeable(self, recipe)
         try:
             return change_recipe(recipe, self.changes)
         except InputError as error:
@@ -133,12 +132,16 @@ def _named(name: str) -> dict[str, Any]:
 
 def _change(variant: str, text: str) -> dict[str, Any]:
     option, _, value = (part.strip() for part in text.partition("="))
-    if option.partition(".")[0] not in _SECTIONS:
-        raise InputError(
-            f"variant {variant!r} cannot change {option!r}: a comparison keeps data and seeds "
-            f"alike; what may differ begins with {', '.join(_SECTIONS)}."
-        )
     try:
         return {option: yaml.safe_load(value)}
     except yaml.YAMLError:
         raise InputError(f"variant {variant!r}: {value!r} is no value for {option}.") from None
+
+
+def _check_changeable(variant: Variant, recipe: Recipe) -> None:
+    for option in variant.changes:
+        if option.partition(".")[0] not in recipe.changeable:
+            raise InputError(
+                f"variant {variant.name!r} cannot change {option!r}: a comparison keeps data and "
+                f"seeds alike; what may differ begins with {', '.join(recipe.changeable)}."
+            )

@@ -1,10 +1,11 @@
 """Looking into networks: pictures and measures of their maps, and of their embeddings."""
 
+from evolving_attention.inspection.chain import Chain
 from evolving_attention.inspection.curves import draw_profile, draw_quality
 from evolving_attention.inspection.embedding import draw_embedding
 from evolving_attention.inspection.kernel_pictures import draw_kernels
 from evolving_attention.inspection.kernels import Kernel, kernel_table, kernels_of
-from evolving_attention.inspection.maps import Chain, chain_of_maps, chain_of_series
+from evolving_attention.inspection.maps import chain_of_maps, chain_of_series
 from evolving_attention.inspection.pictures import draw_chain
 from evolving_attention.inspection.profiles import MEASURES, profile, summary
 from evolving_attention.inspection.quality import map_quality

@@ -14,6 +14,16 @@ CAPTIONS = {
         "attention, the mean over heads; the series is grey. The dotted line is even attention: "
         "bars that leave it pick something out."
     ),
+    "image_chain": (
+        "A panel is a layer, the mean over its heads; rows are the pixels that look, columns those "
+        "that are looked at, row of the image by row. Each panel has its own colour scale: the "
+        "number below it is its largest entry."
+    ),
+    "image_query": (
+        "Where one pixel, the cross, looks in each layer: bright is its attention, the mean over "
+        "heads, on the grid that the layer sees. Each panel has its own scale: the number below it "
+        "is its largest entry, and one over the number of cells is even attention."
+    ),
     "measures": (
         "Above, what a layer attends to: how evenly, with what contrast, how far, how alike its "
         "heads are, and how far its attention differs from that of the layer before. Below, what "

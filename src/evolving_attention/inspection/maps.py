@@ -3,8 +3,8 @@
 Shape letters: L attention layers, H heads, N positions, C channels, T steps.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,46 +13,27 @@ from transformers import PreTrainedModel
 
 from evolving_attention.attention import EvolvingAttention
 from evolving_attention.errors import InputError
+from evolving_attention.inspection.chain import Chain
+from evolving_attention.inspection.text_maps import chain_of_texts, token_inputs
 from evolving_attention.runs import Run
-from evolving_attention.tasks.time_series import collate
-from evolving_attention.tasks.time_series_data import LabelledSeries, as_collection, load_file
+from evolving_attention.tasks.contracts import Data
+from evolving_attention.tasks.text_data import LabelledTexts
+from evolving_attention.tasks.time_series_batches import collate
+from evolving_attention.tasks.time_series_data import as_collection
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 
 __all__ = [
     "Chain",
+    "chain_of",
     "chain_of_maps",
     "chain_of_series",
     "check_attention",
+    "examples_of",
     "inputs_of",
-    "series_of",
     "spread_over",
 ]
 
-
-@dataclass
-class Chain:
-    """The maps of one series.
-
-    Attributes
-    ----------
-    title : str
-        Which series it is, its target and the prediction.
-    series : array of shape (C, T)
-        As it was given.
-    maps, probabilities : array of shape (L, H, N, N)
-        Logits before the softmax, and what comes after it.
-    patch_size : int
-        Steps a position.
-    network : str
-        What the network is called, where there are several.
-    """
-
-    title: str
-    series: NDArray[np.floating]
-    maps: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    patch_size: int
-    network: str = ""
+D = TypeVar("D", bound=Data)
 
 
 def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
@@ -67,31 +48,36 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
     path : str, optional
         A file of series. Default: the test part of the run's data.
     """
-    data = series_of(run, path)
-    if not 0 <= sample < len(data.series):
+    data = run.inputs(path)
+    if not 0 <= sample < len(data):
         raise InputError(
-            f"there is no series {sample}; they are numbered from 0 to {len(data.series) - 1}."
+            f"there is no {_called(data)} {sample}; they are numbered from 0 to {len(data) - 1}."
         )
     target = "" if data.targets is None else f", target {data.targets[sample]}"
-    series = data.series[sample]
-    return chain_of_series(run.model, run.task.processor, series, f"series {sample}{target}")
+    return chain_of(run, examples_of(data)[sample], f"{_called(data)} {sample}{target}")
 
 
-def series_of(run: Run, path: str | None = None) -> LabelledSeries:
-    """Return the series of a file, or the test part of a run's data."""
-    data = run.data()[1] if path is None else load_file(Path(path), run.recipe.data.layout, "test")
-    if data is None:
-        raise InputError(f"{run.recipe.data.train} has no test part; say --input FILE.")
-    return data
+def chain_of(run: Run, example: Any, title: str) -> Chain:
+    """Take one example, a series or texts, through a run's network and keep its maps."""
+    if isinstance(example, tuple):
+        return chain_of_texts(run.model, run.task, example, title)
+    return chain_of_series(run.model, run.task.processor, example, title)
 
 
-def spread_over(data: LabelledSeries, count: int) -> LabelledSeries:
-    """Return so many series, evenly spaced: files are often sorted by class."""
+def examples_of(data: Data) -> Sequence[Any]:
+    """Return the series, or the texts, of a collection."""
+    return data.texts if isinstance(data, LabelledTexts) else data.series  # type: ignore[attr-defined]
+
+
+def _called(data: Data) -> str:
+    return "text" if isinstance(data, LabelledTexts) else "series"
+
+
+def spread_over(data: D, count: int) -> D:
+    """Return so many examples, evenly spaced: files are often sorted by class."""
     if count < 1:
         raise InputError(f"samples must be at least 1, got {count}.")
-    chosen = np.unique(np.linspace(0, len(data.series) - 1, count).round().astype(int))
-    targets = None if data.targets is None else data.targets[chosen]
-    return LabelledSeries([data.series[index] for index in chosen], targets)
+    return data.take(np.unique(np.linspace(0, len(data) - 1, count).round().astype(int)))
 
 
 @torch.inference_mode()
@@ -125,11 +111,11 @@ def chain_of_series(
     )
 
 
-def inputs_of(
-    model: PreTrainedModel, processor: TimeSeriesProcessor, series: NDArray
-) -> dict[str, torch.Tensor]:
-    """Return one series as a batch for a network."""
-    batch = collate([{"input_values": processor([series])[0]}])
+def inputs_of(model: PreTrainedModel, processor: Any, example: Any) -> dict[str, torch.Tensor]:
+    """Return one series, or texts, as a batch for a network."""
+    if isinstance(example, tuple):
+        return token_inputs(model, processor, example)
+    batch = collate([{"input_values": processor([example])[0]}])
     return {name: tensor.to(model.device) for name, tensor in batch.items()}
 
 

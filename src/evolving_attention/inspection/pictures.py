@@ -6,10 +6,13 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from evolving_attention.errors import InputError
-from evolving_attention.inspection.maps import Chain
+from evolving_attention.inspection.chain import Chain
 from evolving_attention.inspection.style import new_figure
 
 __all__ = ["draw_chain"]
+
+#: Points of the smallest letters that can be read.
+_SMALLEST = 3.5
 
 
 def draw_chain(
@@ -47,14 +50,18 @@ def draw_chain(
     grids = [_images(each, show, heads) for each in chains]
     heights = [1.35 * grid.shape[1] + 0.35 * (len(chains) - 1) for grid in grids]
     columns = max(len(grid) for grid in grids)
-    figure = new_figure(1.35 * columns + 1.1, sum(heights) + 2.2)
+    figure = new_figure(1.35 * columns + 1.1, sum(heights) + (2.2 if chain.tokens is None else 0.9))
     figure.suptitle(f"{shared_title(chains)}   [{show}]", fontsize=11, parse_math=False)
-    parts = figure.subfigures(1 + len(chains), 1, squeeze=False, height_ratios=(1.4, *heights))
-    _draw_series(parts[0, 0].subplots(), chain)
-    for part, each, grid in zip(parts[1:, 0], chains, grids, strict=True):
+    above = [1.4] if chain.tokens is None else []
+    parts = figure.subfigures(
+        len(above) + len(chains), 1, squeeze=False, height_ratios=[*above, *heights]
+    )
+    if above:
+        _draw_series(parts[0, 0].subplots(), chain)
+    for part, each, grid in zip(parts[len(above) :, 0], chains, grids, strict=True):
         if against is not None:
             part.suptitle(own_title(each), fontsize=10, parse_math=False)
-        _draw_images(part, grid, columns, show)
+        _draw_images(part, grid, columns, show, each.tokens)
     figure.supxlabel("key position; rows are queries", fontsize=9)
     return figure
 
@@ -83,7 +90,9 @@ def _draw_series(axes: Axes, chain: Chain) -> None:
     axes.set_title(f"the series, {chain.series.shape[0]} channels", fontsize=9)
 
 
-def _draw_images(part: SubFigure, images: NDArray, columns: int, show: str) -> None:
+def _draw_images(
+    part: SubFigure, images: NDArray, columns: int, show: str, tokens: list[str] | None
+) -> None:
     num_layers, num_rows = images.shape[:2]
     grid = part.subplots(num_rows, columns, squeeze=False)
     labels = ["mean", *(f"head {head}" for head in range(1, num_rows))]
@@ -93,8 +102,19 @@ def _draw_images(part: SubFigure, images: NDArray, columns: int, show: str) -> N
         for axes in axes_of_row[num_layers:]:  # the other network has more layers
             axes.axis("off")
         axes_of_row[0].set_ylabel(label, fontsize=9)
+        if tokens is not None:
+            _name_rows(axes_of_row[0], tokens)
     for layer, axes in enumerate(grid[0, :num_layers], start=1):
         axes.set_title(f"layer {layer}", fontsize=9)
+
+
+def _name_rows(axes: Axes, tokens: list[str]) -> None:
+    """Write a text's tokens beside an image, as many as there is room for."""
+    size = 90 / max(len(tokens), 1)
+    step = 1 if size >= _SMALLEST else -(-_SMALLEST * len(tokens) // 90)
+    places = range(0, len(tokens), int(step))
+    axes.set_yticks(list(places), [tokens[place] for place in places])
+    axes.tick_params(axis="y", labelsize=min(max(size, _SMALLEST), 7), length=0)
 
 
 def _draw_image(axes: Axes, image: NDArray, show: str) -> None:

@@ -1,6 +1,7 @@
 """Profiles: the measures of every layer and head of a network, over many series."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,6 @@ from evolving_attention.attention import probabilities
 from evolving_attention.inspection import measures
 from evolving_attention.inspection.maps import check_attention, inputs_of
 from evolving_attention.inspection.steps import Steps, recorded_steps
-from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 
 __all__ = ["MEASURES", "profile", "profile_of_steps", "summary"]
 
@@ -34,7 +34,11 @@ MEASURES: dict[str, tuple[str, str]] = {
 
 @torch.inference_mode()
 def profile(
-    model: PreTrainedModel, processor: TimeSeriesProcessor, series: Iterable[NDArray]
+    model: PreTrainedModel,
+    processor: Any,
+    series: Iterable[Any],
+    *,
+    inputs: Callable[[PreTrainedModel, Any, Any], dict[str, Tensor]] = inputs_of,
 ) -> pd.DataFrame:
     """Measure every layer and head of a network on each of many series.
 
@@ -42,10 +46,12 @@ def profile(
     ----------
     model : PreTrainedModel
         A network in evaluation mode.
-    processor : TimeSeriesProcessor
+    processor
         Its processor.
     series : iterable of array of shape (C, T)
-        The series, as they are.
+        The series, as they are, or what else ``inputs`` takes.
+    inputs : callable
+        Makes a batch of one of them, for the network.
 
     Returns
     -------
@@ -58,7 +64,7 @@ def profile(
     rows = []
     for number, values in enumerate(series):
         with recorded_steps(model) as layers:
-            model(**inputs_of(model, processor, values))
+            model(**inputs(model, processor, values))
         for layer, steps in enumerate(layers, start=1):
             table = pd.DataFrame(profile_of_steps(steps))
             table.insert(0, "head", range(1, len(table) + 1))

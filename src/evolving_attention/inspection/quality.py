@@ -6,7 +6,8 @@ After Wang et al., who judge the maps of each layer by the accuracy of a small c
 that is given only them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,14 @@ from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.maps import check_attention, inputs_of
+from evolving_attention.tasks.image_data import ImageData
 from evolving_attention.tasks.time_series_data import LabelledSeries
-from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 from evolving_attention.training import seeded
 
 __all__ = ["map_quality", "pooled_maps", "reader_score"]
+
+#: Makes a batch of one example: of a model, its processor and the example.
+Inputs = Callable[[PreTrainedModel, Any, Any], dict[str, Tensor]]
 
 #: Side of the image that a map is pooled to, whatever the series' length.
 SIDE = 24
@@ -31,12 +35,13 @@ SIDE = 24
 
 def map_quality(
     model: PreTrainedModel,
-    processor: TimeSeriesProcessor,
-    train: LabelledSeries,
-    test: LabelledSeries,
+    processor: Any,
+    train: LabelledSeries | ImageData,
+    test: LabelledSeries | ImageData,
     *,
     show: str = "probabilities",
     seeds: Sequence[int] = (0, 1, 2),
+    inputs: Inputs = inputs_of,
 ) -> pd.DataFrame:
     """Score the maps of every layer by what a small convolutional network makes of them.
 
@@ -44,12 +49,14 @@ def map_quality(
     ----------
     model, processor
         The network whose maps are judged.
-    train, test : LabelledSeries
+    train, test : LabelledSeries or ImageData
         What the small network learns from, and what it is scored on.
     show : {"probabilities", "map"}
         What it sees: after the softmax, or before it.
     seeds : sequence of int
         One small network each.
+    inputs : callable
+        Makes a batch of one series or image, for the network.
 
     Returns
     -------
@@ -60,7 +67,8 @@ def map_quality(
     """
     targets = [_encoded(processor, part) for part in (train, test)]
     train_LBHPP, test_LBHPP = (
-        pooled_maps(model, processor, part.series, show) for part in (train, test)
+        pooled_maps(model, processor, _examples(part), show, inputs=inputs)
+        for part in (train, test)
     )
     chance = _chance(*targets)
     rows = [
@@ -72,7 +80,11 @@ def map_quality(
     return pd.DataFrame(rows)
 
 
-def _encoded(processor: TimeSeriesProcessor, part: LabelledSeries) -> NDArray:
+def _examples(part: LabelledSeries | ImageData) -> Any:
+    return part.images if isinstance(part, ImageData) else part.series
+
+
+def _encoded(processor: Any, part: LabelledSeries | ImageData) -> NDArray:
     if not hasattr(processor, "classes") and not hasattr(processor, "target_mean"):
         raise InputError(
             "the quality of maps is measured on targets; this run has learned without labels."
@@ -91,9 +103,11 @@ def _chance(train: NDArray, test: NDArray) -> float:
 @torch.inference_mode()
 def pooled_maps(
     model: PreTrainedModel,
-    processor: TimeSeriesProcessor,
-    series: Iterable[NDArray],
+    processor: Any,
+    series: Iterable[Any],
     show: str = "probabilities",
+    *,
+    inputs: Inputs = inputs_of,
 ) -> Tensor:
     """Return every layer's maps of every series as images of one size, ``[L, B, H, P, P]``.
 
@@ -105,14 +119,17 @@ def pooled_maps(
         raise InputError(f"show must be 'probabilities' or 'map', got {show!r}.")
     images = []
     for values in series:
-        output = model(
-            **inputs_of(model, processor, values), output_maps=True, output_attentions=True
-        )
-        layers_LHNN = torch.cat(output.maps if show == "map" else output.attentions).float()
-        if show != "map":
-            layers_LHNN = layers_LHNN * layers_LHNN.shape[-1]
-        images.append(F.adaptive_avg_pool2d(layers_LHNN, SIDE).cpu())
+        output = model(**inputs(model, processor, values), output_maps=True, output_attentions=True)
+        layers = output.maps if show == "map" else output.attentions
+        images.append(torch.cat([_pooled(layer_1HNN, show) for layer_1HNN in layers]).cpu())
     return torch.stack(images, dim=1)
+
+
+def _pooled(layer_1HNN: Tensor, show: str) -> Tensor:
+    layer_1HNN = layer_1HNN.float()
+    if show != "map":
+        layer_1HNN = layer_1HNN * layer_1HNN.shape[-1]
+    return F.adaptive_avg_pool2d(layer_1HNN, SIDE)
 
 
 def reader_score(

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from evolving_attention.errors import InputError
-from evolving_attention.inspection.maps import Chain
+from evolving_attention.inspection.chain import Chain
 from evolving_attention.inspection.pictures import own_title, shared_title
 from evolving_attention.inspection.style import GREY, NETWORKS, new_figure
 
@@ -52,7 +52,12 @@ def draw_query(
             axes.axis("off")
         if against is not None:
             column[0].set_title(own_title(each), fontsize=9, parse_math=False)
-    figure.supxlabel("position; bars: probability, mean over heads; grey: the series", fontsize=9)
+    if chain.tokens is not None:
+        for axes in grid[-1]:
+            axes.set_xticks(range(len(chain.tokens)), chain.tokens, rotation=90, fontsize=7)
+    below = "token" if chain.tokens else "position"
+    behind = "" if chain.tokens else "; grey: the series"
+    figure.supxlabel(f"{below}; bars: probability, mean over heads{behind}", fontsize=9)
     return figure
 
 
@@ -66,6 +71,8 @@ def _draw_layer(
     axes.set_xlim(-0.5, count - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=7)
+    if chain.tokens is not None:
+        return
     behind = axes.twinx()
     steps = (np.arange(chain.series.shape[1]) + 0.5) / chain.patch_size - 0.5
     behind.plot(steps, chain.series.T, color=GREY, linewidth=0.6, alpha=0.7)

@@ -57,12 +57,19 @@ class Steps:
 def recorded_steps(model: nn.Module) -> Iterator[list[Steps]]:
     """Note the steps of every :class:`EvolvingAttention` that runs inside the block, in order."""
     layers: list[Steps] = []
+    latest: dict[str, Tensor] = {}
 
     def record(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        given = signature(EvolvingAttention.forward).bind(module, *args, **kwargs).arguments
-        layers.append(_steps(module, given, output[1]))  # type: ignore[arg-type]
+        given = signature(type(module).forward).bind(module, *args, **kwargs).arguments
+        steps = _steps(module, given, output[1])  # type: ignore[arg-type]
+        if (link := getattr(module, "link", None)) is not None:
+            # A model of transformers hands no map on where none is used; the measures want it.
+            if steps.previous_BHNM is None and link.index > 0:
+                steps.previous_BHNM = latest.get(link.chain)
+            latest[link.chain] = steps.map_BHNM
+        layers.append(steps)
 
     handles = [
         module.register_forward_hook(record, with_kwargs=True)

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.captions import CAPTIONS
+from evolving_attention.inspection.chain import Chain
 from evolving_attention.inspection.curves import draw_profile, draw_quality
+from evolving_attention.inspection.image_views import IMAGE_VIEWS
 from evolving_attention.inspection.kernel_pictures import draw_kernels
 from evolving_attention.inspection.kernels import kernel_table, kernels_of
 from evolving_attention.inspection.maps import (
-    Chain,
+    chain_of,
     chain_of_maps,
-    chain_of_series,
-    series_of,
+    examples_of,
     spread_over,
 )
 from evolving_attention.inspection.pictures import draw_chain, shared_title
@@ -49,6 +50,8 @@ class ViewOptions:
         After or before the softmax.
     heads : int, optional
         How many heads of a chain to draw. Default: all.
+    pixel : str, optional
+        Of an image, the query as ``ROW,COLUMN``, from 0. Default: the middle.
     """
 
     sample: int = 0
@@ -57,6 +60,7 @@ class ViewOptions:
     input: str | None = None
     show: str = "probabilities"
     heads: int | None = None
+    pixel: str | None = None
 
 
 @dataclass
@@ -110,7 +114,10 @@ def view(
     """
     if name not in VIEWS:
         raise InputError(f"there is no view {name!r}; there are {', '.join(VIEWS)}.")
-    return VIEWS[name](_named(run, against), options or ViewOptions())
+    networks, options = _named(run, against), options or ViewOptions()
+    if run.recipe.family == "image" and name in IMAGE_VIEWS:
+        return View(*IMAGE_VIEWS[name](networks, options))
+    return VIEWS[name](networks, options)
 
 
 def _named(run: Run, against: Run | None) -> Networks:
@@ -134,10 +141,9 @@ def _chains(networks: Networks, options: ViewOptions) -> list[Chain]:
     name, run = next(iter(networks.items()))
     chain = replace(chain_of_maps(run, options.sample, options.input), network=name)
     title = chain.title.rpartition(", predicted ")[0]
+    example = chain.texts or chain.series
     others = [
-        replace(
-            chain_of_series(other.model, other.task.processor, chain.series, title), network=name
-        )
+        replace(chain_of(other, example, title), network=name)
         for name, other in list(networks.items())[1:]
     ]
     return [chain, *others]
@@ -191,14 +197,14 @@ def _query(networks: Networks, options: ViewOptions) -> View:
 
 def _measures(networks: Networks, options: ViewOptions) -> View:
     first = next(iter(networks.values()))
-    data = spread_over(series_of(first, options.input), _count(options, 64))
+    data = spread_over(first.inputs(options.input), _count(options, 64))
     table = pd.concat(
         [
-            profile(run.model, run.task.processor, data.series).assign(network=name)
+            profile(run.model, run.task.processor, examples_of(data)).assign(network=name)
             for name, run in networks.items()
         ]
     )
-    title = f"maps through the layers, {len(data.series)} series"
+    title = f"maps through the layers, {len(data)} {first.family.inputs}"
     return View(
         title,
         CAPTIONS["measures"],
@@ -257,9 +263,11 @@ def _quality(networks: Networks, options: ViewOptions) -> View:
 def _parts(run: Run, options: ViewOptions) -> tuple[LabelledSeries, LabelledSeries]:
     """Return what teaches the readers of maps, and what tests them."""
     train, test = run.data()
+    if not isinstance(train, LabelledSeries):
+        raise InputError("the quality of maps is judged for time series alone, so far.")
     if options.input is not None:
-        return train, series_of(run, options.input)
-    if test is not None and test.targets is not None:
+        test = run.inputs(options.input)
+    if isinstance(test, LabelledSeries) and (options.input or test.targets is not None):
         return train, test
     raise InputError(
         f"{run.recipe.data.train} has no labelled test part to score readers of maps on; say "

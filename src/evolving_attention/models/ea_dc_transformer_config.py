@@ -58,7 +58,8 @@ class EADCTransformerConfig(PreTrainedConfig):
     map_initialization : {"random", "identity"}
         See :class:`~evolving_attention.attention.EvolvingAttention`.
     normalize_maps : bool
-        Mix with the previous map after every row of it got mean 0 and variance 1.
+        Mix with the previous map after every row of it got mean 0 and variance 1, so that it
+        cannot fade along the chain. The papers do not.
     evolve_first_block : bool
         Evolve between the two augmented convolutions of the first block too.
     hidden_dropout, attention_dropout : float in [0, 1)
@@ -94,7 +95,7 @@ class EADCTransformerConfig(PreTrainedConfig):
     map_activation: str = "relu"
     learned_mixing: bool = False
     map_initialization: str = "random"
-    normalize_maps: bool = False
+    normalize_maps: bool = True
     evolve_first_block: bool = True
     hidden_dropout: float | int = 0.1
     attention_dropout: float | int = 0.0

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MaskedBatchNorm"]
+__all__ = ["MaskedBatchNorm", "is_recomputing"]
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
@@ -47,7 +47,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         return centered_BND * (torch.rsqrt(variance_D + self.eps) * self.weight) + self.bias
 
     def _normalise_unmasked(self, hidden_BND: Tensor) -> Tensor:
-        counted = not _is_recomputing()
+        counted = not is_recomputing()
         if counted:
             self.num_batches_tracked.add_(1)
         normalised = F.batch_norm(
@@ -64,7 +64,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _track(self, mean_D: Tensor, variance_D: Tensor, steps: Tensor) -> None:
-        if _is_recomputing():
+        if is_recomputing():
             return
         self.num_batches_tracked.add_(1)
         # A batch without a real step has no mean, and one with a single step no variance.
@@ -77,7 +77,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             statistic_D.lerp_(batch_D.to(statistic_D.dtype), momentum)
 
 
-def _is_recomputing() -> bool:
+def is_recomputing() -> bool:
     """Whether this forward pass runs inside a backward pass: gradient checkpointing's second one.
 
     It must not count a batch again.

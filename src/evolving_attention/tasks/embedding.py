@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from evolving_attention.models.pooling import Pooling
-from evolving_attention.tasks.time_series import read_out
+from evolving_attention.tasks.time_series_batches import read_out
 from evolving_attention.tasks.time_series_data import Collection
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 

@@ -3,14 +3,14 @@
 Shape letters: B batch, T steps, F features (channels of the series).
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ from sklearn.metrics import (
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import AutoConfig, EvalPrediction, PreTrainedConfig, PreTrainedModel
 
@@ -36,114 +35,28 @@ from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerForClassification,
     EADCTransformerForRegression,
 )
-from evolving_attention.recipe import AugmentationOptions, ProcessingOptions
-from evolving_attention.tasks.augmentation import augment, augmentation_for, check_augmentation
+from evolving_attention.recipe import (
+    AugmentationOptions,
+    ProcessingOptions,
+    TimeSeriesRecipe,
+)
+from evolving_attention.tasks.augmentation import augmentation_for, check_augmentation
+from evolving_attention.tasks.embedding import embed_series
 from evolving_attention.tasks.pretrained import PretrainedEncoder
+from evolving_attention.tasks.splitting import split_by_class
+from evolving_attention.tasks.time_series_batches import (
+    TimeSeriesDataset,
+    collate,
+    predict_logits,
+)
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_numbers
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
 from evolving_attention.training import quiet
 
-__all__ = [
-    "TimeSeriesDataset",
-    "TimeSeriesTask",
-    "check_model_options",
-    "collate",
-    "model_options",
-    "predict_logits",
-    "read_out",
-]
+__all__ = ["TimeSeriesTask", "check_model_options", "model_options"]
 
 #: With ``patch_size="auto"``, patches are made so long that a series has no more positions.
 MAX_POSITIONS = 80
-
-
-@dataclass
-class TimeSeriesDataset(Dataset[dict[str, Any]]):
-    """Processed series and their encoded targets; with ``augmentation``, a variation each time."""
-
-    inputs: list[NDArray[np.float32]]
-    targets: NDArray
-    augmentation: AugmentationOptions = field(default_factory=lambda: AugmentationOptions(0.0))
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        series_TF = augment(torch.from_numpy(self.inputs[index]), self.augmentation)
-        return {"input_values": series_TF.numpy(), "labels": self.targets[index]}
-
-
-def collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Pad processed series to the longest of the batch.
-
-    Returns
-    -------
-    dict
-        ``input_values [B, T, F]``; ``attention_mask [B, T]``, 1 at real steps, where lengths
-        differ; ``labels`` where there are any.
-    """
-    series = [torch.from_numpy(example["input_values"]) for example in examples]
-    batch = {"input_values": pad_sequence(series, batch_first=True)}
-    if len({len(values) for values in series}) > 1:
-        real = [torch.ones(len(values), dtype=torch.long) for values in series]
-        batch["attention_mask"] = pad_sequence(real, batch_first=True)
-    if "labels" in examples[0]:
-        batch["labels"] = torch.from_numpy(np.stack([example["labels"] for example in examples]))
-    return batch
-
-
-def predict_logits(
-    model: PreTrainedModel, processor: TimeSeriesProcessor, series: Collection
-) -> NDArray[np.float32]:
-    """Return a network's outputs ``(cases, labels)`` for raw series, in their order."""
-    examples = [{"input_values": values} for values in processor(series)]
-    return read_out(model, examples, lambda model, batch: model(**batch).logits)
-
-
-@torch.inference_mode()
-def read_out(
-    model: PreTrainedModel,
-    examples: list[dict[str, Any]],
-    read: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor],
-    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] = collate,
-) -> NDArray[np.float32]:
-    """Return what a network says of each example, in their order: ``(cases, ...)``.
-
-    Series of like length share a batch, and a batch is as large as its maps allow.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Set to evaluation mode.
-    examples : list of dict
-        What ``collate`` takes; each has ``input_values``.
-    read : callable
-        Takes the model and a batch to a tensor ``[B, ...]``.
-    collate : callable
-        Makes a batch.
-    """
-    outputs: list[NDArray] = [np.empty(0)] * len(examples)
-    model.eval()
-    lengths = [len(example["input_values"]) for example in examples]
-    for indices in _batches_by_length(lengths, model.config.patch_size):
-        batch = collate([examples[index] for index in indices])
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        for index, values in zip(indices, read(model, batch).float().cpu().numpy(), strict=True):
-            outputs[index] = values
-    return np.stack(outputs)
-
-
-def _batches_by_length(
-    lengths: list[int], patch_size: int, most: int = 64, most_entries: int = 2**22
-) -> list[list[int]]:
-    """Group indices by length; a batch's maps have at most ``most_entries`` entries a head."""
-    batches: list[list[int]] = [[]]
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        entries = (len(batches[-1]) + 1) * (lengths[index] / patch_size) ** 2
-        if batches[-1] and (len(batches[-1]) == most or entries > most_entries):
-            batches.append([])
-        batches[-1].append(index)
-    return batches
 
 
 class TimeSeriesTask:
@@ -221,30 +134,15 @@ class TimeSeriesTask:
         return TimeSeriesProcessor(**asdict(self.processing)).fit(series, max_length=longest)
 
     def _indices(self, targets: NDArray, validation: float, seed: int) -> tuple[NDArray, NDArray]:
-        """Return indices that train and that validate.
-
-        Every class trains: one with a single example does not validate, and where too few are
-        held out to stratify, one of each class is set aside for training first.
-        """
+        """Return indices that train and that validate; classes as in :func:`split_by_class`."""
+        if self.kind == "classification":
+            return split_by_class(targets, validation, seed)
         everything = np.arange(len(targets))
-        if self.kind != "classification":
-            apart, divisible, strata = everything[:0], everything, None
-            held_out = round(validation * len(divisible))
-        else:
-            _, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
-            apart, divisible = everything[counts[inverse] == 1], everything[counts[inverse] > 1]
-            strata = inverse[divisible]
-            held_out = round(validation * len(divisible))
-            if min(held_out, len(divisible) - held_out) < len(np.unique(strata)):
-                shuffled = np.random.default_rng(seed).permutation(everything)
-                apart = shuffled[np.unique(inverse[shuffled], return_index=True)[1]]
-                divisible, strata = np.setdiff1d(everything, apart), None
-        if not 0 < held_out < len(divisible):
+        held_out = round(validation * len(targets))
+        if not 0 < held_out < len(targets):
             return everything, everything[:0]
-        train, validate = train_test_split(
-            divisible, test_size=held_out, random_state=seed, stratify=strata
-        )
-        return np.concatenate([train, apart]), validate
+        train, validate = train_test_split(everything, test_size=held_out, random_state=seed)
+        return train, validate
 
     def _weigh_classes(self, targets: NDArray) -> list[float] | None:
         if self.class_weight is None:
@@ -351,6 +249,40 @@ class TimeSeriesTask:
         if data.targets is None:
             raise InputError("the series have no labels to evaluate on; each needs one.")
         return self.measure(predict_logits(model, self.processor, data.series), data.targets)
+
+    def can_evaluate(self, data: LabelledSeries) -> bool:
+        """Tell whether there are labels to measure a network by."""
+        return data.targets is not None
+
+    def predict(self, model: PreTrainedModel, data: LabelledSeries) -> pd.DataFrame:
+        """Predict every series: a row each, with the probabilities of the classes."""
+        logits = predict_logits(model, self.processor, data.series)
+        predicted = self.processor.decode(logits)
+        if self.kind == "regression":
+            if predicted.ndim == 1:
+                return pd.DataFrame({"prediction": predicted})
+            return pd.DataFrame(predicted).add_prefix("prediction_")
+        names = [f"probability_{label}" for label in self.processor.classes]
+        table = pd.DataFrame(softmax(logits.astype(np.float64), axis=1), columns=names)
+        table.insert(0, "prediction", predicted)
+        return table
+
+    def embed(self, model: PreTrainedModel, data: LabelledSeries) -> NDArray[np.float32]:
+        """Return a vector for every series ``(cases, D)``; see :func:`embed_series`."""
+        return embed_series(model, self.processor, data.series)
+
+    def resolve(self, recipe: TimeSeriesRecipe, model: PreTrainedModel) -> TimeSeriesRecipe:
+        """Return the recipe with every option of the model, and the normalisation used."""
+        used = {name: getattr(self.processor, name) for name in ("normalization", "clip")}
+        return replace(
+            recipe,
+            model=model_options(model.config),
+            processing=replace(recipe.processing, **used),
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Return the losses of pretraining, where there was any."""
+        return {"pretraining": None}
 
     def measure(self, logits: NDArray, targets: NDArray) -> dict[str, float]:
         """Measure a network's outputs against targets in their own terms."""

@@ -4,6 +4,8 @@ A *series* is a float array (channels, steps); a collection is a list of them, o
 missing value is NaN.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +65,25 @@ class LabelledSeries:
             raise InputError(
                 f"there are {len(self.series)} series but {found} targets; they must pair up."
             )
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def take(self, indices: NDArray) -> "LabelledSeries":
+        """Return some of the series, by their numbers from 0, with their targets."""
+        targets = None if self.targets is None else self.targets[indices]
+        return LabelledSeries([self.series[index] for index in indices], targets)
+
+    def fingerprint(self) -> str:
+        """Return a hash of series and targets."""
+        total = hashlib.sha256()
+        for values in self.series:
+            values = np.ascontiguousarray(values)
+            total.update(f"{values.dtype.str} {values.shape} ".encode())
+            total.update(values.tobytes())
+        targets = None if self.targets is None else np.asarray(self.targets).tolist()
+        total.update(json.dumps(targets, default=str).encode())
+        return total.hexdigest()
 
 
 def as_collection(series: Any) -> Collection:

@@ -128,3 +128,7 @@ class FineTuningTask(TimeSeriesTask):
             raise KeyboardInterrupt  # half a start is none
         self.history, self._series = network.history, []
         return PretrainedEncoder(network.model, self.processor)
+
+    def report(self) -> dict[str, Any]:
+        """Return the losses of pretraining, where there was any."""
+        return {"pretraining": self.history or None}

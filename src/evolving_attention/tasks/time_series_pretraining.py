@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,11 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
+from evolving_attention.errors import InputError
 from evolving_attention.models.ea_dc_transformer_pretraining import EADCTransformerForPretraining
 from evolving_attention.recipe import PretrainingOptions, ProcessingOptions
 from evolving_attention.tasks.masking import check_masking, draw_mask
 from evolving_attention.tasks.pretrained import PretrainedEncoder
-from evolving_attention.tasks.time_series import TimeSeriesTask, collate, read_out
+from evolving_attention.tasks.time_series import TimeSeriesTask
+from evolving_attention.tasks.time_series_batches import collate, read_out
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
 
@@ -137,6 +140,17 @@ class TimeSeriesPretrainingTask(TimeSeriesTask):
 
     def _output_options(self) -> dict[str, Any]:
         return {}
+
+    def can_evaluate(self, data: LabelledSeries) -> bool:
+        """Tell whether there is something to fill in: there is."""
+        return True
+
+    def predict(self, model: PreTrainedModel, data: LabelledSeries) -> pd.DataFrame:
+        """Refuse: without labels there is nothing to predict."""
+        raise InputError(
+            "this network was pretrained without labels and has none to predict; embed gives its "
+            "vectors, and train RECIPE --pretrained RUN makes a classifier or regressor of it."
+        )
 
     def evaluate(self, model: PreTrainedModel, data: LabelledSeries) -> dict[str, float]:
         """Measure how well a network fills in entries; the same ones each time.

@@ -54,8 +54,12 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "gradient_accumulation": (_is_count, "a whole number, at least 1"),
     "learning_rate": (lambda value: _is_number(value) and value > 0, "a positive number"),
     "weight_decay": (_is_number, "0 or a positive number"),
-    "warmup": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
+    "warmup": (
+        lambda value: _is_number(value) and (value < 1 or value == int(value)),
+        "a share in [0, 1) or a whole number of updates",
+    ),
     "gradient_clip": (_is_number, "0 or a positive number"),
+    "average": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
     "validation": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
     "patience": (
         lambda value: value is None or _is_count(value),
@@ -90,9 +94,9 @@ def training_arguments(
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
         lr_scheduler_type="constant_with_warmup"
-        if options.schedule == "constant"
+        if options.schedule in ("constant", "steps")  # whose drops the trainer adds
         else options.schedule,
-        warmup_steps=options.warmup,  # a share
+        warmup_steps=options.warmup,  # below 1 a share
         max_grad_norm=options.gradient_clip,
         bf16=options.precision == "bfloat16",
         use_cpu=not torch.accelerator.is_available(),
@@ -122,4 +126,6 @@ def optimizer_class(
     """Return the optimiser with its fastest implementation: RAdam has no fused one."""
     if options.optimizer == "radam":
         return torch.optim.RAdam, {"lr": options.learning_rate, "foreach": True}
+    if options.optimizer == "sgd":
+        return torch.optim.SGD, {"lr": options.learning_rate, "momentum": 0.9, "fused": True}
     return torch.optim.AdamW, {"lr": options.learning_rate, "fused": True}

@@ -101,6 +101,8 @@ class Fitting:
             resumed = self._keep_checkpoints(trainer, best, part)
             with self._progress(trainer, stop_after or self.epochs):
                 interrupted = _train(trainer, resumed)
+        if trainer.averages is not None:
+            trainer.averages.take()
         best.load_into(model)
         step = best.step or trainer.state.global_step
         epoch = round(step * self.epochs / trainer.state.max_steps)
@@ -131,6 +133,8 @@ class Fitting:
                 greater_is_better=task.greater_is_better,
             ),
             batch_size=options.batch_size,
+            drops=options.schedule == "steps",
+            average=options.average,
             data_collator=task.collate,
             train_dataset=train,
             eval_dataset=validation,

@@ -1,18 +1,21 @@
 """The Trainer of transformers, with our batches and an average loss that cutting never changes."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import PreTrainedModel, Trainer, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
+from evolving_attention.trainer.averaging import Averages
 from evolving_attention.trainer.batches import FilledCollator, SharedBatches
 from evolving_attention.trainer.processes import process_count
+from evolving_attention.trainer.schedules import schedule_by_steps
 from evolving_attention.trainer.snapshots import load_json, load_optimizer
 
 __all__ = ["NetworkTrainer"]
@@ -37,8 +40,17 @@ class NetworkTrainer(Trainer):
     train_dataset: Dataset[Any]
     processing_class: Any
 
-    def __init__(self, *positional: Any, batch_size: int, **named: Any) -> None:
+    def __init__(
+        self,
+        *positional: Any,
+        batch_size: int,
+        drops: bool = False,
+        average: float = 0.0,
+        **named: Any,
+    ) -> None:
         super().__init__(*positional, **named)
+        self.drops, self.average = drops, average
+        self.averages: Averages | None = None
         self.series_of_update = batch_size
         pieces = process_count() * self.args.gradient_accumulation_steps
         self.weighs_pieces = pieces > 1 and not self.model_accepts_loss_kwargs  # else it does
@@ -53,6 +65,25 @@ class NetworkTrainer(Trainer):
         names = super().get_decay_parameter_names(model)
         return [name for name in names if name.rpartition(".")[2] not in spared]
 
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimiser, and what averages its weights."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new and self.average:
+            self.averages = Averages(optimizer, self.model, self.average)
+        return optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Any:
+        """Make the schedule of the learning rate, with drops where they are asked for."""
+        if self.drops and self.lr_scheduler is None:
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            self.lr_scheduler = schedule_by_steps(
+                optimizer or self.optimizer, warmup, num_training_steps
+            )
+        return super().create_scheduler(num_training_steps, optimizer)
+
     # Batches
 
     def get_train_dataloader(self) -> DataLoader:
@@ -65,6 +96,7 @@ class NetworkTrainer(Trainer):
         order = LengthGroupedSampler(
             self.series_of_update,
             dataset=dataset,
+            lengths=getattr(dataset, "lengths", None),  # else every example would be made for it
             model_input_name=self.processing_class.model_input_names[0],
             generator=self.order,
         )
@@ -81,6 +113,12 @@ class NetworkTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
             generator=self.order,
         )
+
+    def _get_eval_sampler(self, eval_dataset: Dataset[Any]) -> Any:
+        """Leave examples of one length in their order: all would be made to learn their lengths."""
+        if not hasattr(eval_dataset, "lengths"):
+            return super()._get_eval_sampler(eval_dataset)
+        return SequentialSampler(eval_dataset)  # type: ignore[arg-type]
 
     # Loss
 
@@ -123,11 +161,12 @@ class NetworkTrainer(Trainer):
     # Validation
 
     def evaluate(self, *positional: Any, **named: Any) -> dict[str, float]:
-        """Evaluate with the normalisation statistics of the first process."""
-        if self.args.world_size > 1:
-            for buffer in self.model.buffers():
-                torch.distributed.broadcast(buffer, 0)
-        return super().evaluate(*positional, **named)
+        """Evaluate with the normalisation statistics of the first process, and with averages."""
+        with nullcontext() if self.averages is None else self.averages.shown():
+            if self.args.world_size > 1:
+                for buffer in self.model.buffers():
+                    torch.distributed.broadcast(buffer, 0)
+            return super().evaluate(*positional, **named)
 
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, *positional: Any, **named: Any

@@ -9,9 +9,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe, TrainingOptions
-from evolving_attention.tasks.from_recipe import task_to_train
-from evolving_attention.tasks.time_series import TimeSeriesTask, predict_logits
-from evolving_attention.tasks.time_series_data import LabelledSeries
+from evolving_attention.tasks.contracts import Data, Task
+from evolving_attention.tasks.family import family_of
 from evolving_attention.training import TrainedNetwork, train_network
 
 __all__ = ["HELD_OUT", "metric_of", "score"]
@@ -24,16 +23,18 @@ def metric_of(recipe: Recipe) -> tuple[str, bool]:
     """Return what is tuned, and whether more of it is better.
 
     As the recipe chooses its epoch: by loss, the log loss of classes; by metric, the accuracy.
-    Regression is tuned by RMSE.
+    Regression is tuned by RMSE, a task of GLUE by its official metrics.
     """
     if recipe.kind == "regression":
         return "rmse", False
+    if recipe.kind == "glue":
+        return "score", True
     return ("log_loss", False) if recipe.training.select_by == "loss" else ("accuracy", True)
 
 
 def score(
     recipe: Recipe,
-    data: LabelledSeries,
+    data: Data,
     folds: int,
     after_fold: Callable[[int, float], None] = lambda fold, mean: None,
 ) -> float:
@@ -44,7 +45,7 @@ def score(
     recipe : Recipe
         What is trained, for each fold from the same seed. A part that it holds out to choose the
         epoch is taken from the fold's training part.
-    data : LabelledSeries
+    data : Data
         TRAIN.
     folds : int
         1: a single held-out part, the recipe's ``training.validation`` or a fifth.
@@ -58,20 +59,18 @@ def score(
     return float(np.mean(figures))
 
 
-def _figures(recipe: Recipe, data: LabelledSeries, folds: int) -> Iterator[float]:
+def _figures(recipe: Recipe, data: Data, folds: int) -> Iterator[float]:
     if data.targets is None:
         raise InputError(f"{recipe.data.train} has no targets to tune on.")
     if folds == 1:
         yield _held_out_figure(recipe, data)
         return
     for train, rest in _folds(recipe, data.targets, folds):
-        task, network = _trained(recipe, _take(data, train), recipe.training)
-        held_out = _take(data, rest)
-        logits = predict_logits(network.model, task.processor, held_out.series)
-        yield task.measure(logits, data.targets[rest])[metric_of(recipe)[0]]
+        task, network = _trained(recipe, data.take(train), recipe.training)
+        yield task.evaluate(network.model, data.take(rest))[metric_of(recipe)[0]]
 
 
-def _held_out_figure(recipe: Recipe, data: LabelledSeries) -> float:
+def _held_out_figure(recipe: Recipe, data: Data) -> float:
     """Return the figure of the epoch that the recipe would take: the chosen one, or the last."""
     share = recipe.training.validation
     options = replace(recipe.training, validation=share or HELD_OUT, refit=False)
@@ -84,10 +83,8 @@ def _held_out_figure(recipe: Recipe, data: LabelledSeries) -> float:
     return chosen[name]
 
 
-def _trained(
-    recipe: Recipe, data: LabelledSeries, options: TrainingOptions
-) -> tuple[TimeSeriesTask, TrainedNetwork]:
-    task = task_to_train(replace(recipe, training=options))
+def _trained(recipe: Recipe, data: Data, options: TrainingOptions) -> tuple[Task, TrainedNetwork]:
+    task = family_of(recipe).task_to_train(replace(recipe, training=options))
     network = train_network(task, data, recipe.model, options, seed=recipe.seed)
     if network.interrupted:
         raise KeyboardInterrupt
@@ -109,8 +106,3 @@ def _folds(recipe: Recipe, targets: NDArray, folds: int) -> Iterator[tuple[NDArr
     )
     for _, rest in splitter.split(spread, strata):
         yield np.setdiff1d(everything, spread[rest]), spread[rest]
-
-
-def _take(data: LabelledSeries, indices: NDArray) -> LabelledSeries:
-    assert data.targets is not None
-    return LabelledSeries([data.series[index] for index in indices], data.targets[indices])

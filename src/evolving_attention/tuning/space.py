@@ -10,7 +10,7 @@ import yaml
 
 from evolving_attention.errors import InputError, needing, reason
 from evolving_attention.recipe import Recipe, change_recipe
-from evolving_attention.tasks.time_series import check_model_options, model_options
+from evolving_attention.tasks.family import family_of
 
 with needing("tune"):
     from optuna.distributions import (
@@ -20,7 +20,15 @@ with needing("tune"):
         IntDistribution,
     )
 
-__all__ = ["DEFAULT_SPACE", "distributions", "own_values", "read_space", "rounded", "trial_recipe"]
+__all__ = [
+    "DEFAULT_SPACE",
+    "default_space",
+    "distributions",
+    "own_values",
+    "read_space",
+    "rounded",
+    "trial_recipe",
+]
 
 _SHARES = {"low": 0.0, "high": 0.9, "step": 0.1}
 
@@ -39,7 +47,19 @@ DEFAULT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
     }
 )
 
-_SECTIONS = ("model", "training", "processing", "augmentation", "pretraining", "class_weight")
+#: The papers' grid of shares on GLUE, and the learning rates that BERT is fine-tuned with.
+_TEXT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "model.alpha": {"choices": [0.1, 0.2, 0.4]},
+        "model.beta": {"choices": [0.1, 0.2, 0.4]},
+        "training.learning_rate": {"low": 1e-5, "high": 2e-4, "log": True},
+    }
+)
+
+
+def default_space(recipe: Recipe) -> Mapping[str, dict[str, Any]]:
+    """Return what is searched where nobody says so: it depends on the kind of data."""
+    return _TEXT_SPACE if recipe.family == "text" else DEFAULT_SPACE
 
 
 def read_space(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -66,10 +86,6 @@ def distributions(space: Mapping[str, dict[str, Any]]) -> dict[str, BaseDistribu
 
 
 def _distribution(name: str, written: dict[str, Any]) -> BaseDistribution:
-    if name.partition(".")[0] not in _SECTIONS:
-        raise InputError(
-            f"{name!r} cannot be searched; an option's name begins with {', '.join(_SECTIONS)}."
-        )
     try:
         if set(written) == {"choices"}:
             return CategoricalDistribution(written["choices"])
@@ -87,7 +103,7 @@ def _distribution(name: str, written: dict[str, Any]) -> BaseDistribution:
 def own_values(recipe: Recipe, space: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     """Return the recipe's own values of the options; None where one is not in the space."""
     values = asdict(recipe)
-    values["model"] = model_options() | values["model"]
+    values["model"] = family_of(recipe).model_options(recipe)
     own: dict[str, Any] = {}
     for name, distribution in distributions(space).items():
         section, _, option = name.partition(".")
@@ -120,9 +136,14 @@ def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     Key and value ratios become the nearest that the heads can share: channels of attention are a
     multiple of the heads.
     """
+    for name in values:
+        if name.partition(".")[0] not in recipe.changeable:
+            raise InputError(
+                f"{name!r} cannot be searched; an option's name begins with "
+                f"{', '.join(recipe.changeable)}."
+            )
     changed = change_recipe(recipe, rounded(values))
-    check_model_options(changed.model)
-    model = model_options() | changed.model
+    model = family_of(recipe).model_options(changed)
     for name in ("key_ratio", "value_ratio"):
         if f"model.{name}" in values and model[name] > 0:
             unit = model["num_attention_heads"] / model["hidden_size"]

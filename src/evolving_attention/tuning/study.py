@@ -12,7 +12,8 @@ from filelock import FileLock, Timeout
 from evolving_attention.errors import InputError, needing, reason
 from evolving_attention.recipe import Recipe, check_supervised
 from evolving_attention.records import check_same, settings
-from evolving_attention.tasks.time_series_data import LabelledSeries, load_training
+from evolving_attention.tasks.contracts import Data
+from evolving_attention.tasks.family import family_of
 from evolving_attention.training import check_options
 from evolving_attention.tuning.report import write_report
 from evolving_attention.tuning.scoring import metric_of, score
@@ -109,13 +110,8 @@ def _check(recipe: Recipe, trials: int, folds: int, space: Mapping[str, dict[str
     trial_recipe(recipe, first)  # its names are those of a recipe
 
 
-def _training_part(recipe: Recipe) -> LabelledSeries:
-    source = recipe.data
-    if not source.train:
-        raise InputError("say what to tune on: --data.train NAME_OR_FILE.")
-    return load_training(
-        source.train, kind=recipe.kind, layout=source.layout, archive=source.archive
-    )
+def _training_part(recipe: Recipe) -> Data:
+    return family_of(recipe).load_training(recipe)
 
 
 def _study(
@@ -148,7 +144,7 @@ def _is_done(trial: optuna.trial.FrozenTrial) -> bool:
 def _run_trials(
     study: optuna.Study,
     recipe: Recipe,
-    data: LabelledSeries,
+    data: Data,
     trials: int,
     folds: int,
     space: Mapping[str, dict[str, Any]],
@@ -175,9 +171,7 @@ def _propose_recipe(
         study.enqueue_trial(own)
 
 
-def _run_trial(
-    study: optuna.Study, trial: Trial, recipe: Recipe, data: LabelledSeries, folds: int
-) -> str:
+def _run_trial(study: optuna.Study, trial: Trial, recipe: Recipe, data: Data, folds: int) -> str:
     """Score one trial; an error is kept with it, and it is not tried again."""
 
     def after_fold(fold: int, mean: float) -> None:

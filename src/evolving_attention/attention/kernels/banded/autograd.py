@@ -153,18 +153,17 @@ class BandedAttention(torch.autograd.Function):
             backward(layer, arrays, gradients, sizes, scratch, *numbers, *chunk[:4])
 
         run(work, chunks, backward_scratch(sizes), layer.query.dtype)
-        beta = ctx.shares[1]
-        shares = made["numbers"].sum((0, 1)) if needs[6] or needs[7] else None
+        beta, shares = ctx.shares[1], made["numbers"].sum((0, 1))
         return (
             made["query"],
-            made["key"].sum(0) if parts > 1 else made["key"][0],
-            made["value"].sum(0) if parts > 1 else made["value"][0],
+            _joined(made["key"]),
+            _joined(made["value"]) if output_gradient is not None else None,
             made["previous"] if needs[3] else None,
-            made["weight"].sum((0, 1)).mul_(beta).view_as(given.weight) if needs[4] else None,
+            made["weight"].sum((0, 1)).mul_(beta).view(given.weight.shape) if needs[4] else None,  # type: ignore[union-attr]
             made["bias"].sum((0, 1)).mul_(beta) if needs[5] else None,
             shares[0].to(ctx.share_types[0]) if needs[6] else None,
             shares[1].to(ctx.share_types[1]) if needs[7] else None,
-            made["map_bias"].sum_to_size(given.map_bias.shape) if needs[8] else None,
+            made["map_bias"].sum_to_size(given.map_bias.shape) if needs[8] else None,  # type: ignore[union-attr]
             None,
             None,
         )
@@ -185,3 +184,7 @@ def _empty_gradients(
         "bias": make(parts, B, H),
         "numbers": make(parts, B, 2, dtype=torch.float64),
     }
+
+
+def _joined(parts: Tensor) -> Tensor:
+    return parts.sum(0) if len(parts) > 1 else parts[0]

@@ -9,6 +9,7 @@ is read, written or summed.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -279,8 +280,10 @@ def over_line(*reductions: type[Sum]) -> Callable[[Callable[..., Any]], Callable
         streams = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
         places = [place for name in streams for place in (name, f"{name}_start")]
         loop.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            for name in ("_context", "length", *names, *places)
+            [
+                inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+                for name in ("_context", "length", *names, *places)
+            ]
         )
         return intrinsic(loop)
 
@@ -328,6 +331,6 @@ def _emit_loop(
         numbered = ir.Constant(lane, list(range(LANES)))
         step(vectors, builder.icmp_signed("<", numbered, left))
     return [
-        emit.fold(builder.load(total), lambda low, high, r=reduction: r.join(emit, low, high))
+        emit.fold(builder.load(total), partial(reduction.join, emit))
         for total, reduction in zip(totals, reductions, strict=True)
     ]

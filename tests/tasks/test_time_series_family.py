@@ -6,10 +6,10 @@ from evolving_attention.recipe import (
     AugmentationOptions,
     PretrainingOptions,
     ProcessingOptions,
-    Recipe,
+    TimeSeriesRecipe,
 )
-from evolving_attention.tasks.from_recipe import task_of, task_to_train
 from evolving_attention.tasks.time_series import TimeSeriesTask
+from evolving_attention.tasks.time_series_family import FAMILY
 from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
 from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
 from tests.small import one_sentence
@@ -27,13 +27,16 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 def test_a_supervised_recipe_has_its_task(kind):
-    recipe = Recipe(
+    recipe = TimeSeriesRecipe(
         task=f"time_series_{kind}",
         processing=ProcessingOptions(normalization="series"),
         class_weight="balanced",
         augmentation=AugmentationOptions(jitter=0.1),
     )
-    trained, training = task_of(recipe), task_to_train(recipe, progress=True)
+    trained, training = (
+        FAMILY.task_of(recipe),
+        FAMILY.task_to_train(recipe, progress=True),
+    )
     assert (type(trained), type(training)) == (TimeSeriesTask, FineTuningTask)
     for task in (trained, training):
         assert task.kind == kind
@@ -44,30 +47,30 @@ def test_a_supervised_recipe_has_its_task(kind):
 
 
 def test_a_pretraining_recipe_has_the_pretraining_task():
-    recipe = Recipe(task="time_series_pretraining", pretraining=MASKING)
-    for task in (task_of(recipe), task_to_train(recipe)):
+    recipe = TimeSeriesRecipe(task="time_series_pretraining", pretraining=MASKING)
+    for task in (FAMILY.task_of(recipe), FAMILY.task_to_train(recipe)):
         assert type(task) is TimeSeriesPretrainingTask
         assert task.pretraining == MASKING
 
 
 def test_a_recipe_hands_its_pretraining_on(folder):
     pretraining = PretrainingOptions(epochs=3, masked_share=0.3)
-    recipe = Recipe(pretrained=folder, freeze=True, pretraining=pretraining)
-    task = task_to_train(recipe)
+    recipe = TimeSeriesRecipe(pretrained=folder, freeze=True, pretraining=pretraining)
+    task = FAMILY.task_to_train(recipe)
     assert (task.freeze, task.pretraining, task.training) == (True, pretraining, recipe.training)
     assert task.pretrained.name == f"the network in {folder}"
 
 
 def test_a_pretraining_recipe_can_start_from_a_run(folder):
-    recipe = Recipe(task="time_series_pretraining", pretrained=folder)
-    assert task_to_train(recipe).pretrained is not None
+    recipe = TimeSeriesRecipe(task="time_series_pretraining", pretrained=folder)
+    assert FAMILY.task_to_train(recipe).pretrained is not None
 
 
 def test_what_a_run_started_from_is_not_needed_to_load_it(folder):
-    recipe = Recipe(pretrained="/no/longer/there", freeze=True)
-    assert task_of(recipe).pretrained is None
+    recipe = TimeSeriesRecipe(pretrained="/no/longer/there", freeze=True)
+    assert FAMILY.task_of(recipe).pretrained is None
     with one_sentence("/no/longer/there", "config.json"):
-        task_to_train(recipe)
+        FAMILY.task_to_train(recipe)
 
 
 @pytest.mark.parametrize(
@@ -82,4 +85,4 @@ def test_what_a_run_started_from_is_not_needed_to_load_it(folder):
 )
 def test_what_pretraining_has_no_use_for_is_refused(options, words):
     with one_sentence(*words):
-        task_to_train(Recipe(task="time_series_pretraining", **options))
+        FAMILY.task_to_train(TimeSeriesRecipe(task="time_series_pretraining", **options))

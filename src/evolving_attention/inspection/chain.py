@@ -1,0 +1,43 @@
+"""What is kept of one input that went through a network: its maps, layer by layer.
+
+Shape letters: L attention layers, H heads, N positions, C channels, T steps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Chain"]
+
+
+@dataclass
+class Chain:
+    """The maps of one series, or of one text.
+
+    Attributes
+    ----------
+    title : str
+        Which it is, its target and the prediction.
+    series : array of shape (C, T)
+        As it was given; of a text, without channels.
+    maps, probabilities : array of shape (L, H, N, N)
+        Logits before the softmax, and what comes after it.
+    patch_size : int
+        Steps a position.
+    network : str
+        What the network is called, where there are several.
+    texts : tuple of str, optional
+        The text, or the two of a pair, as they were given.
+    tokens : list of str, optional
+        Of a text, what stands at each position.
+    """
+
+    title: str
+    series: NDArray[np.floating]
+    maps: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    patch_size: int
+    network: str = ""
+    texts: tuple[str, ...] | None = None
+    tokens: list[str] | None = None

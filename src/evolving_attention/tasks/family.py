@@ -1,0 +1,107 @@
+"""A family of tasks: what the commands need to know of one kind of data."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pandas as pd
+
+from evolving_attention.errors import InputError
+from evolving_attention.recipe import Recipe
+from evolving_attention.tasks.contracts import Data, Task
+
+__all__ = ["Family", "family_of"]
+
+R = TypeVar("R", bound=Recipe)
+
+
+class Family(ABC, Generic[R]):
+    """The tasks of one kind of data, from their recipes."""
+
+    #: What the inputs are called, in messages: "series", "sentences", "images".
+    inputs: str
+
+    #: Name of a file of inputs, for examples.
+    example_file: str
+
+    #: The file of a run folder by which its processor is known.
+    processor_file: str = "preprocessor_config.json"
+
+    @abstractmethod
+    def check(self, recipe: R) -> None:
+        """Raise :class:`InputError` for options that cannot work, whatever the data."""
+
+    @abstractmethod
+    def load(self, recipe: R) -> tuple[Data, Data | None]:
+        """Load the training part and, where there is one, the test part of a recipe's data."""
+
+    @abstractmethod
+    def load_training(self, recipe: R) -> Data:
+        """Load the training part alone; the test part is not opened."""
+
+    @abstractmethod
+    def load_file(self, recipe: R, path: Path, *, labelled: bool = False) -> Data:
+        """Load a file of inputs, as a trained recipe's network takes them.
+
+        With ``labelled``, its targets, if it has any, are checked to fit the recipe's task.
+        """
+
+    def load_unlabelled(self, recipe: R) -> Mapping[str, Data]:
+        """Load the parts that a benchmark wants predicted, by the file that it takes for each."""
+        return {}
+
+    def write_predictions(self, recipe: R, table: pd.DataFrame, path: Path) -> None:
+        """Write predictions, a row an input: as CSV."""
+        table.to_csv(path, index_label="case")
+
+    @abstractmethod
+    def task_of(self, recipe: R) -> Task:
+        """Return the task that a trained recipe's network works for."""
+
+    @abstractmethod
+    def task_to_train(self, recipe: R, *, progress: bool = False) -> Task:
+        """Return the task that trains a recipe, from the network that it starts from.
+
+        Raises
+        ------
+        InputError
+            That network cannot be loaded, or options of the recipe contradict each other.
+        """
+
+    @abstractmethod
+    def model_options(self, recipe: R) -> dict[str, Any]:
+        """Return every option of the model that a recipe may set, as the recipe has it."""
+
+    @abstractmethod
+    def place(self, recipe: R, source: str) -> tuple[str, R]:
+        """Return a data set's name and the recipe with it as its data; it must exist."""
+
+    @abstractmethod
+    def data_settings(self, recipe: R) -> dict[str, Any]:
+        """Return what determines a recipe's data, by option; files by name and size alone."""
+
+    @abstractmethod
+    def title(self, recipe: R) -> str:
+        """Return what a trained recipe is, such as "EA-DC-Transformer, classification of X"."""
+
+
+#: Where the family of each name is: a module with ``FAMILY``.
+_HOMES = {
+    "time_series": "evolving_attention.tasks.time_series_family",
+    "text": "evolving_attention.tasks.text_family",
+    "image": "evolving_attention.tasks.image_family",
+}
+
+
+def family_of(recipe: Recipe) -> Family[Any]:
+    """Return the family of a recipe's task; what it needs is imported now."""
+    return import_module(_HOMES[recipe.family]).FAMILY
+
+
+def check_source(recipe: Recipe) -> str:
+    """Return the name of the recipe's training data; raise :class:`InputError` without one."""
+    if not recipe.data.train:
+        raise InputError("say what to train on: --data.train NAME_OR_FILE.")
+    return recipe.data.train

@@ -1,0 +1,98 @@
+"""The family of image tasks."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evolving_attention.errors import InputError
+from evolving_attention.recipe import ImageRecipe, check_literals
+from evolving_attention.tasks.family import Family, check_source
+from evolving_attention.tasks.image_augmentation import check_image_augmentation
+from evolving_attention.tasks.image_data import ImageData
+from evolving_attention.tasks.image_model import check_model_options, model_options
+from evolving_attention.tasks.image_processor import check_processing
+from evolving_attention.tasks.image_sources import load_image_file, load_image_parts
+from evolving_attention.tasks.image_task import ImageTask
+
+__all__ = ["FAMILY", "ImageFamily"]
+
+
+class ImageFamily(Family[ImageRecipe]):
+    """Classification of images."""
+
+    inputs = "images"
+    example_file = "photo.jpg"
+
+    def check(self, recipe: ImageRecipe) -> None:
+        """Check data options, processing, augmentation and the names of the model's options."""
+        check_literals(recipe.data, "broken", prefix="data.")
+        if recipe.data.workers < 1:
+            raise InputError(f"data.workers must be at least 1, got {recipe.data.workers}.")
+        check_processing(recipe.processing)
+        check_image_augmentation(recipe.augmentation)
+        check_model_options(recipe.model)
+
+    def load(self, recipe: ImageRecipe) -> tuple[ImageData, ImageData | None]:
+        """Load both parts of the recipe's data."""
+        data = recipe.data
+        return load_image_parts(
+            check_source(recipe), data.test, broken=data.broken, workers=data.workers
+        )
+
+    def load_training(self, recipe: ImageRecipe) -> ImageData:
+        """Load the training part alone."""
+        return self.load(recipe)[0]
+
+    def load_file(self, recipe: ImageRecipe, path: Path, *, labelled: bool = False) -> ImageData:
+        """Load an image, a folder of images, or the test part of an ``.npz``."""
+        data = recipe.data
+        return load_image_file(path, labelled=labelled, broken=data.broken, workers=data.workers)
+
+    def task_of(self, recipe: ImageRecipe) -> ImageTask:
+        """Return the task that a trained recipe's network works for."""
+        return ImageTask(recipe.processing, recipe.class_weight, workers=recipe.data.workers)
+
+    def task_to_train(self, recipe: ImageRecipe, *, progress: bool = False) -> ImageTask:
+        """Return the task that trains a recipe, from the weights that it starts from."""
+        self.check(recipe)
+        if recipe.pretrained is not None and not Path(recipe.pretrained).exists():
+            raise InputError(f"there are no weights {recipe.pretrained} to start from.")
+        return ImageTask(
+            recipe.processing,
+            recipe.class_weight,
+            recipe.augmentation,
+            pretrained=recipe.pretrained,
+            workers=recipe.data.workers,
+        )
+
+    def model_options(self, recipe: ImageRecipe) -> dict[str, Any]:
+        """Return the recipe's options of the EA-AA-ResNet over those of its variant."""
+        return model_options(recipe.model)
+
+    def place(self, recipe: ImageRecipe, source: str) -> tuple[str, ImageRecipe]:
+        """Return a data set's name and the recipe with it as its data."""
+        is_named = source == "digits" or source.startswith("hub:")
+        if not is_named and not Path(source).exists():
+            raise InputError(f"there are no images at {source!r}.")
+        name = source.removeprefix("hub:").rpartition("/")[2] if is_named else Path(source).stem
+        return name, replace(recipe, data=replace(recipe.data, train=source, test=None))
+
+    def data_settings(self, recipe: ImageRecipe) -> dict[str, Any]:
+        """Return the names of the sources; files by name and size."""
+        settings: dict[str, Any] = {"broken": recipe.data.broken}
+        for part in ("train", "test"):
+            source = getattr(recipe.data, part)
+            path = Path(source) if source else None
+            if path is not None and path.is_file():
+                source = f"{path.name}, {path.stat().st_size} bytes"
+            elif path is not None and path.is_dir():
+                source = path.resolve().name
+            settings[part] = source
+        return settings
+
+    def title(self, recipe: ImageRecipe) -> str:
+        """Return model, task and data."""
+        return f"EA-AA-ResNet, {recipe.kind} of {recipe.data.train}"
+
+
+FAMILY = ImageFamily()

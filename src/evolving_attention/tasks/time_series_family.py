@@ -1,0 +1,159 @@
+"""The family of time-series tasks."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aeon.datasets.tser_datasets import tser_soton
+
+from evolving_attention.errors import InputError
+from evolving_attention.models.ea_dc_transformer import EADCTransformerConfig
+from evolving_attention.recipe import AugmentationOptions, TimeSeriesRecipe
+from evolving_attention.tasks.augmentation import check_augmentation
+from evolving_attention.tasks.family import Family, check_source
+from evolving_attention.tasks.pretrained import PretrainedEncoder
+from evolving_attention.tasks.time_series import TimeSeriesTask, check_model_options, model_options
+from evolving_attention.tasks.time_series_data import (
+    LabelledSeries,
+    check_targets,
+    load_file,
+    load_splits,
+    load_training,
+    training_file,
+)
+from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
+from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
+
+__all__ = ["FAMILY", "TimeSeriesFamily"]
+
+
+class TimeSeriesFamily(Family[TimeSeriesRecipe]):
+    """Classification, regression and pretraining of time series."""
+
+    inputs = "series"
+    example_file = "series.ts"
+
+    def check(self, recipe: TimeSeriesRecipe) -> None:
+        """Check augmentation and model; options that depend on the data are checked with them."""
+        check_augmentation(recipe.augmentation)
+        check_model_options(recipe.model)
+        if recipe.pretrained is None:  # whose options would come first
+            EADCTransformerConfig(**{**recipe.model, "patch_size": 1})
+
+    def load(self, recipe: TimeSeriesRecipe) -> tuple[LabelledSeries, LabelledSeries | None]:
+        """Load both parts of the recipe's data."""
+        data = recipe.data
+        return load_splits(
+            check_source(recipe),
+            data.test,
+            kind=recipe.kind,
+            layout=data.layout,
+            archive=data.archive,
+        )
+
+    def load_training(self, recipe: TimeSeriesRecipe) -> LabelledSeries:
+        """Load the training part alone."""
+        data = recipe.data
+        return load_training(
+            check_source(recipe), kind=recipe.kind, layout=data.layout, archive=data.archive
+        )
+
+    def load_file(
+        self, recipe: TimeSeriesRecipe, path: Path, *, labelled: bool = False
+    ) -> LabelledSeries:
+        """Load the series of a file, or the test part of an ``.npz``."""
+        data = load_file(path, recipe.data.layout, "test")
+        if labelled:
+            check_targets(data, recipe.kind, str(path))
+        return data
+
+    def task_of(self, recipe: TimeSeriesRecipe) -> TimeSeriesTask:
+        """Return the task that a trained recipe's network works for."""
+        if recipe.kind == "pretraining":
+            return TimeSeriesPretrainingTask(recipe.processing, recipe.pretraining)
+        return TimeSeriesTask(recipe.kind, recipe.processing, recipe.class_weight)
+
+    def task_to_train(self, recipe: TimeSeriesRecipe, *, progress: bool = False) -> TimeSeriesTask:
+        """Return the task that trains a recipe, from the network that it starts from."""
+        _check_pretraining(recipe)
+        start = None if recipe.pretrained is None else PretrainedEncoder.load(recipe.pretrained)
+        if recipe.kind == "pretraining":
+            return TimeSeriesPretrainingTask(
+                recipe.processing, recipe.pretraining, pretrained=start
+            )
+        return FineTuningTask(
+            recipe.kind,
+            recipe.processing,
+            recipe.class_weight,
+            recipe.augmentation,
+            pretrained=start,
+            pretraining=recipe.pretraining,
+            training=recipe.training,
+            freeze=recipe.freeze,
+            progress=progress,
+        )
+
+    def model_options(self, recipe: TimeSeriesRecipe) -> dict[str, Any]:
+        """Return the recipe's options of the EA-DC-Transformer over its defaults."""
+        check_model_options(recipe.model)
+        return model_options() | recipe.model
+
+    def place(self, recipe: TimeSeriesRecipe, source: str) -> tuple[str, TimeSeriesRecipe]:
+        """Return a data set's name, and the recipe with it and the task that its targets need."""
+        file = training_file(source)
+        if file and not file.is_file():
+            raise InputError(f"there is no file {file}.")
+        name = file.stem.removesuffix("_TRAIN") if file else source
+        data = replace(recipe.data, train=source)
+        return name, replace(recipe, data=data, task=_task(source, file, recipe.task))
+
+    def data_settings(self, recipe: TimeSeriesRecipe) -> dict[str, Any]:
+        """Return names and sizes of the files, or the name in the archive, and the layout."""
+        settings: dict[str, Any] = {"layout": recipe.data.layout}
+        for part in ("train", "test"):
+            source = getattr(recipe.data, part)
+            file = training_file(source) if source else None
+            settings[part] = f"{file.name}, {file.stat().st_size} bytes" if file else source
+        return settings
+
+    def title(self, recipe: TimeSeriesRecipe) -> str:
+        """Return model, task and data."""
+        return f"EA-DC-Transformer, {recipe.kind} of {recipe.data.train}"
+
+
+def _check_pretraining(recipe: TimeSeriesRecipe) -> None:
+    if recipe.kind != "pretraining":
+        return
+    if recipe.pretraining.epochs:
+        raise InputError(
+            "pretraining.epochs is for classifiers and regressors that are pretrained first; a "
+            "recipe that only pretrains has training.epochs."
+        )
+    given = {"freeze": recipe.freeze, "class_weight": recipe.class_weight}
+    given["augmentation"] = recipe.augmentation != AugmentationOptions()
+    for name, is_given in given.items():
+        if is_given:
+            raise InputError(
+                f"{name} is for classifiers and regressors; pretraining has no use for it."
+            )
+
+
+def _task(source: str, file: Path | None, default: str) -> Any:
+    """Tell classification from regression by the header of a ``.ts``, or aeon's archives."""
+    if file is None:
+        return "time_series_regression" if source in tser_soton else default
+    if file.suffix != ".ts":
+        return default
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            words = line.lower().split()
+            if words[:2] == ["@targetlabel", "true"]:
+                return "time_series_regression"
+            if words[:2] == ["@classlabel", "true"]:
+                return "time_series_classification"
+            if words[:1] == ["@data"]:
+                break
+    return default
+
+
+FAMILY = TimeSeriesFamily()

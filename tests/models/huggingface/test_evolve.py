@@ -1,0 +1,146 @@
+import copy
+import doctest
+import importlib
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+from transformers import AutoModel, BertForSequenceClassification, BertModel
+
+from evolving_attention import evolve, load_evolved
+from tests.models.huggingface.helpers import (
+    assert_same_weights,
+    bert_config,
+    evolutions,
+    new_parameters,
+    shaken,
+    texts,
+)
+
+SAVED = "BertForSequenceClassification"
+
+
+@pytest.fixture
+def plain():
+    return BertForSequenceClassification(bert_config()).double().eval()
+
+
+def outputs(model, **options):
+    return model(**texts(), **options).logits
+
+
+def test_the_identity_start_computes_what_the_plain_model_computed(plain):
+    expected = outputs(plain)
+    model = evolve(plain, alpha=0.3, beta=0.4)
+    assert model is plain
+    assert_close(outputs(model), expected, rtol=0, atol=1e-6)
+
+
+def test_every_new_parameter_gets_a_gradient_from_the_identity_start(plain):
+    model = evolve(plain, alpha=0.3, beta=0.4).train()
+    model(**texts(), labels=torch.tensor([0, 1, 1])).loss.backward()
+    gradients = {
+        name: parameter.grad.abs().sum()
+        for name, parameter in model.named_parameters()
+        if name in new_parameters(model)
+    }
+    assert len(gradients) == 4  # two layers, alpha and kernel
+    assert all(gradients.values())
+
+
+@pytest.mark.parametrize("options", [{"initialization": "random"}, {"activation": "identity"}])
+def test_every_layer_but_the_first_evolves(plain, options):
+    model = evolve(plain, alpha=0.3, beta=0.4, **options)
+    assert [*evolutions(model)] == [
+        f"bert.encoder.layer.{index}.attention.self.evolution" for index in (1, 2)
+    ]
+
+
+def test_a_random_start_changes_the_model(plain):
+    expected = outputs(plain)
+    model = evolve(plain, alpha=0.3, beta=0.4, initialization="random")
+    assert (outputs(model) - expected).abs().max() > 1e-3
+
+
+def test_the_twin_has_no_parameters_and_computes_plain_attention(plain):
+    expected = outputs(plain)
+    twin = evolve(plain, alpha=0, beta=0)
+    assert new_parameters(twin) == set()
+    assert_close(outputs(twin), expected, rtol=0, atol=1e-6)
+
+
+def test_saving_and_loading_gives_the_same_bits(plain, tmp_path):
+    model = shaken(evolve(plain, alpha=0.3, beta=0.4))
+    model.save_pretrained(tmp_path)
+    loaded = load_evolved(tmp_path)
+    assert_same_weights(loaded, model)
+    assert_close(outputs(loaded), outputs(model))
+    assert loaded.config.architectures == [SAVED]
+
+
+def test_loading_can_change_the_head(plain, tmp_path):
+    model = shaken(evolve(plain, alpha=0.3, beta=0.4))
+    model.save_pretrained(tmp_path)
+    loaded = load_evolved(tmp_path, AutoModel)
+    assert isinstance(loaded, BertModel)
+    assert_same_weights(loaded, model.bert)
+    expected = model.bert(**texts()).last_hidden_state
+    assert_close(loaded(**texts()).last_hidden_state, expected)
+
+
+def test_a_model_without_evolution_is_not_loaded(plain, tmp_path):
+    plain.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="without evolution"):
+        load_evolved(tmp_path)
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_is_a_model_of_its_own(plain, how):
+    model = shaken(evolve(plain, alpha=0.3, beta=0.4))
+    expected = outputs(model)
+    copied = how(model)
+    assert type(copied) is type(model)
+    assert_close(outputs(copied), expected)
+    for evolution in evolutions(copied).values():
+        nn.init.zeros_(evolution.convolution.weight)
+    assert_close(outputs(model), expected)
+    assert (outputs(copied) - expected).abs().max() > 1e-3
+
+
+def test_a_model_evolves_once(plain):
+    with pytest.raises(ValueError, match="evolves already"):
+        evolve(evolve(plain))
+
+
+def test_a_module_that_is_no_model_of_transformers_is_refused():
+    with pytest.raises(TypeError, match="got Linear"):
+        evolve(nn.Linear(2, 2))
+
+
+def test_options_that_do_not_fit_leave_the_model_as_it_was(plain):
+    expected = outputs(plain)
+    with pytest.raises(ValueError, match="map_activation"):
+        evolve(plain, activation="relu", initialization="identity")
+    assert type(plain) is BertForSequenceClassification
+    assert torch.equal(outputs(plain), expected)
+
+
+def test_another_attention_is_refused(plain):
+    model = evolve(plain)
+    with pytest.raises(ValueError, match="'sdpa'"):
+        model.set_attn_implementation("sdpa")
+
+
+def test_the_example_of_the_docstring_holds():
+    module = importlib.import_module("evolving_attention.models.huggingface.evolving")
+    failed, attempted = doctest.testmod(module)
+    assert (failed, attempted > 0) == (0, True)
+
+
+def test_a_config_that_asks_for_attentions_is_told_to_ask_in_the_call():
+    config = bert_config(attn_implementation="eager")
+    config.output_attentions = True
+    with pytest.raises(ValueError, match="output_attentions=True in the call"):
+        evolve(BertModel(config))

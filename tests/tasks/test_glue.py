@@ -1,0 +1,207 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from evolving_attention.tasks.glue import GlueTask
+from evolving_attention.tasks.glue_data import load_dev, load_train
+from evolving_attention.tasks.glue_tasks import describe
+from evolving_attention.tasks.text_data import LabelledTexts
+from evolving_attention.tasks.text_networks import Start
+from evolving_attention.training import seeded, train_network
+from tests.glue import write_task
+from tests.tasks.helpers import one_sentence
+from tests.texts import OPTIONS, PROCESSING, SMALL, write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("glue")
+    return {name: write_task(place, name) for name in ("RTE", "STS-B", "MNLI", "CoLA")}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("bert"))
+
+
+def made(task, data, **options):
+    """A network that has learned nothing, for a task that has seen its data."""
+    with seeded(0):
+        task.split(data, 0.0, 0)
+        return task.build_model(options)
+
+
+@pytest.mark.parametrize("name", ["CoLA", "STS-B", "MNLI"])
+def test_sentences_pairs_and_scores_are_learned(folders, name):
+    data = load_train(str(folders[name]))
+    task = GlueTask(describe(name), PROCESSING)
+    options = dataclasses.replace(OPTIONS, epochs=20, learning_rate=3e-3)
+    wide = SMALL | {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
+    network = train_network(task, data, wide, options)
+    figures = task.evaluate(network.model, load_dev(str(folders[name])))
+    assert figures["score"] > 0.9, figures
+    assert ("accuracy_mismatched" in figures) == (name == "MNLI")
+
+
+def test_the_same_seed_gives_the_same_bits(folders):
+    data = load_train(str(folders["RTE"]))
+    first, again, other = (
+        train_network(GlueTask(describe("RTE"), PROCESSING), data, SMALL, OPTIONS, seed=seed).model
+        for seed in (0, 0, 1)
+    )
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+
+
+def test_a_text_is_judged_alike_alone_and_in_company(folders):
+    task = GlueTask(describe("RTE"), PROCESSING)
+    data = load_train(str(folders["RTE"]))
+    long = (" ".join(["The cat runs away"] * 4), "It is so .")
+    data = LabelledTexts([*data.texts, long], np.append(data.targets, "entailment"))
+    model = made(task, data, **SMALL, alpha=0.5, beta=0.5)
+    together = task.logits(model, data)
+    alone = task.logits(model, data.take(np.array([3])))
+    np.testing.assert_allclose(together[3], alone[0], atol=1e-6)
+
+
+def test_a_batch_in_pieces_is_the_same_update(folders):
+    data = load_train(str(folders["STS-B"]))
+    whole, pieces = (
+        train_network(
+            GlueTask(describe("STS-B"), PROCESSING),
+            data,
+            SMALL,
+            dataclasses.replace(OPTIONS, gradient_accumulation=count),
+        ).model
+        for count in (1, 4)
+    )
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(weight, pieces.state_dict()[name], rtol=0, atol=2e-4, msg=name)
+
+
+def test_a_network_and_its_twin_start_from_the_same_weights(folders, checkpoint):
+    data = load_train(str(folders["RTE"]))
+    for start, size in ((Start(), SMALL), (Start(str(checkpoint)), {})):
+        task = GlueTask(describe("RTE"), PROCESSING, start)
+        evolving = made(task, data, **size, alpha=0.4, beta=0.4).state_dict()
+        twin = made(task, data, **size, alpha=0.0, beta=0.0).state_dict()
+        assert set(twin) < set(evolving)
+        for name, weight in twin.items():
+            assert torch.equal(weight, evolving[name]), name
+
+
+def test_a_pretrained_network_keeps_its_weights_and_its_tokens(folders, checkpoint):
+    task = GlueTask(describe("RTE"), PROCESSING, Start(str(checkpoint)))
+    model = made(task, load_train(str(folders["RTE"])), alpha=0.2, beta=0.2)
+    plain = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    evolving = model.state_dict()
+    for name, weight in plain.bert.state_dict().items():
+        if not name.startswith("pooler"):  # which a masked language model lacks
+            assert torch.equal(weight, evolving[f"bert.{name}"]), name
+    assert len(task.processor) == plain.config.vocab_size
+    assert model.config.id2label == {0: "entailment", 1: "not_entailment"}
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "t5"])
+def test_each_architecture_of_the_papers_starts_judges_and_comes_back(
+    folders, tmp_path, architecture
+):
+    start = Start(str(write_checkpoint(tmp_path / "plain", architecture)))
+    data = load_train(str(folders["RTE"]))
+    task = GlueTask(describe("RTE"), dataclasses.replace(PROCESSING, max_length=48), start)
+    options = dataclasses.replace(OPTIONS, validation=0.25, epochs=1, learning_rate=1e-3)
+    network = train_network(task, data, {"alpha": 0.4, "beta": 0.4}, options)
+    assert "validation_score" in network.history[-1]
+    model = network.model
+    assert model.config.model_type == f"ea_{architecture}"
+    alone = task.logits(model, data.take(np.array([1])))
+    np.testing.assert_allclose(task.logits(model, data)[1], alone[0], atol=1e-5)
+    assert task.embed(model, data).shape == (24, 16)
+    model.save_pretrained(tmp_path / "saved")
+    task.processor.save_pretrained(tmp_path / "saved")
+    again = GlueTask(describe("RTE"), task.processing)
+    loaded = again.load_network(tmp_path / "saved")
+    assert np.array_equal(again.logits(loaded, data), task.logits(model, data))
+
+
+def test_the_identity_start_computes_what_the_pretrained_network_computes(folders, checkpoint):
+    data = load_train(str(folders["RTE"]))
+    task = GlueTask(describe("RTE"), PROCESSING, Start(str(checkpoint)))
+    twin = task.logits(made(task, data, alpha=0.0, beta=0.0), data)
+    identity = task.logits(made(task, data, map_initialization="identity"), data)
+    random = task.logits(made(task, data), data)
+    np.testing.assert_allclose(identity, twin, atol=1e-6)
+    assert np.abs(random - twin).max() > 1e-5
+
+
+def test_a_saved_network_judges_as_before(folders, tmp_path):
+    data = load_train(str(folders["MNLI"]))
+    task = GlueTask(describe("MNLI"), PROCESSING)
+    model = made(task, data, **SMALL)
+    model.save_pretrained(tmp_path)
+    task.processor.save_pretrained(tmp_path)
+    again = GlueTask(describe("MNLI"), PROCESSING)
+    loaded = again.load_network(tmp_path)
+    assert np.array_equal(again.logits(loaded, data), task.logits(model.eval(), data))
+    assert again.predict(loaded, data)["prediction"].isin(describe("MNLI").labels).all()
+
+
+def test_a_tokenizer_is_learned_from_the_part_that_trains(folders):
+    data = load_train(str(folders["RTE"]))
+    data.texts = [
+        (f"{first} zebra{index}", second) for index, (first, second) in enumerate(data.texts)
+    ]
+    task = GlueTask(describe("RTE"), dataclasses.replace(PROCESSING, vocab_size=4000))
+    train, held_out = task.split(data, 0.25, 0)
+    known = {f"zebra{index}" for index in range(24)} & set(task.processor.vocab)
+    assert (len(train), len(held_out)) == (18, 6)
+    assert len(known) < 24
+
+
+def test_classes_are_spread_evenly_over_what_is_held_out(folders):
+    task = GlueTask(describe("MNLI"), PROCESSING)
+    _, held_out = task.split(load_train(str(folders["MNLI"])), 0.25, 3)
+    assert np.bincount(held_out.targets).tolist() == [2, 2, 2]
+
+
+def test_what_a_start_cannot_be_is_told(folders, checkpoint, tmp_path):
+    data = load_train(str(folders["RTE"]))
+
+    def start(pretrained=None, **options):
+        architecture = options.pop("architecture", "bert")
+        return made(
+            GlueTask(describe("RTE"), PROCESSING, Start(pretrained, architecture)), data, **options
+        )
+
+    with one_sentence("hidden_size is that of the pretrained network"):
+        start(str(checkpoint), hidden_size=8)
+    with one_sentence("no option 'alhpa'", "'alpha'"):
+        start(**SMALL, alhpa=0.2)
+    with one_sentence("holds no pretrained network", "tokenizer.json"):
+        start(str(tmp_path))
+    with one_sentence("'gpt'", "bert, roberta"):
+        start(architecture="gpt")
+    with one_sentence("alpha", "1.5"):
+        start(**SMALL, alpha=1.5)
+    with one_sentence("cannot be made", "15"):
+        start(**SMALL | {"hidden_size": 15})
+
+
+def test_a_damaged_checkpoint_is_told_by_its_file(folders, tmp_path):
+    folder = write_checkpoint(tmp_path / "bert")
+    (folder / "config.json").write_text("{")
+    with one_sentence("config.json", "damaged"):
+        made(
+            GlueTask(describe("RTE"), PROCESSING, Start(str(folder))),
+            load_train(str(folders["RTE"])),
+        )
+
+
+def test_missing_targets_are_told(folders):
+    task = GlueTask(describe("RTE"), PROCESSING)
+    with one_sentence("no targets"):
+        task.split(LabelledTexts([("a", "b")]), 0.0, 0)
