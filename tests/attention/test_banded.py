@@ -199,6 +199,23 @@ def test_not_a_number_is_passed_on():
     assert torch.equal(own_map.isnan(), expected_map.isnan())
 
 
+def test_a_bit_an_entry_and_two_numbers_a_row_are_kept_beside_arguments_and_results():
+    for activation, bits in (("relu", 1), ("identity", 0)):
+        arguments = with_gradients(layer(["mask"], B=3, N=64, M=128, dtype=torch.float32))
+        kept = {}
+
+        def note(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            results = evolving_attention(**arguments, activation=activation, backend="banded")
+        for tensor in (*arguments.values(), *results):
+            kept.pop(tensor.untyped_storage().data_ptr(), None)
+        rows = 3 * 2 * 64
+        assert sum(kept.values()) <= rows * (2 * 4 + bits * 128 // 8) + 128
+
+
 # Dropout
 
 
