@@ -35,8 +35,10 @@ format: $(READY) ## format the code and sort its imports
 docs: $(DOCS_READY) ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(READY) ## time one training step, evolving and twin
-	@$(BIN)/python benchmarks/training_step.py
+bench: $(READY) ## time layers and training steps on the CPU, write docs/results/performance.md
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py --output docs/results
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attention_cpu.py --output docs/results
+	@$(BIN)/python docs/results/performance.py
 
 clean: ## remove the environment, builds and caches; keeps runs/
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,11 +1,13 @@
-"""Time and memory of a training step, evolving and twin, side by side.
+"""Time and memory of a training step, evolving and twin, with each backend, side by side.
 
-    python benchmarks/training_step.py [--sizes 29x64 144x16 512x8] [--repeats 15]
+    python benchmarks/training_step.py [--sizes 29x64 144x16 512x8] [--repeats 15] [--output FOLDER]
 
-For each size (steps x batch) both networks take turns, so that what else the machine does hits both
-alike; the medians are printed, and their ratio. Peak memory is measured in a process of its own for
-each network: the growth of the process's resident memory over a step, also in maps (bytes of one
-[B, H, N, N] map in float32).
+For each size (steps x batch) all networks take turns, so that what else the machine does hits all
+alike. Printed are medians of the processor's time, of all threads together: the evolving network
+and its twin by the backends that ``"auto"`` chooses, the evolving network by the reference, and the
+ratios. Peak memory is measured in a process of its own for each network: the growth of the
+process's resident memory over a step, also in maps (bytes of one [B, H, N, N] map in float32).
+``--output`` writes training_step.csv.
 """
 
 import multiprocessing
@@ -13,10 +15,13 @@ import statistics
 import threading
 import time
 from argparse import ArgumentParser
+from pathlib import Path
 
+import pandas as pd
 import psutil
 import torch
 
+from evolving_attention.attention import attention_backend
 from evolving_attention.models import EADCTransformerConfig, EADCTransformerForClassification
 
 CONFIG = EADCTransformerConfig(input_size=12, num_labels=9)
@@ -38,18 +43,24 @@ def make_step(config: EADCTransformerConfig, length: int, batch: int):
     return step
 
 
-def time_steps(length: int, batch: int, repeats: int) -> list[float]:
-    """Return the median seconds of the evolving network's step and of its twin's."""
+def time_steps(length: int, batch: int, repeats: int) -> dict[str, float]:
+    """Return median seconds of a step of the evolving network and of its twin."""
     config = EADCTransformerConfig(**{**CONFIG.to_dict(), "max_length": length})
-    steps = [make_step(config, length, batch), make_step(config.twin(), length, batch)]
-    seconds: list[list[float]] = [[], []]
+    evolving = make_step(config, length, batch)
+    ways = {
+        "evolving": (evolving, "auto"),
+        "reference": (evolving, "reference"),
+        "twin": (make_step(config.twin(), length, batch), "auto"),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 2):
-        for step, taken in zip(steps, seconds, strict=True):
-            started = time.perf_counter()
-            step()
-            if repeat >= 2:
-                taken.append(time.perf_counter() - started)
-    return [statistics.median(taken) for taken in seconds]
+        for name, (step, backend) in ways.items():
+            with attention_backend(backend):
+                started = time.process_time()
+                step()
+                if repeat >= 2:
+                    seconds[name].append(time.process_time() - started)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
 def _peak(is_twin: bool, length: int, batch: int, result) -> None:
@@ -82,23 +93,35 @@ def peak_bytes(is_twin: bool, length: int, batch: int) -> int:
     return result.value
 
 
+def measure(length: int, batch: int, repeats: int) -> dict[str, float]:
+    seconds = time_steps(length, batch, repeats)
+    one_map = batch * CONFIG.num_attention_heads * length * length * 4
+    peaks = {name: peak_bytes(name == "twin", length, batch) for name in ("evolving", "twin")}
+    return (
+        {"steps": length, "batch": batch}
+        | {f"{name}_ms": 1e3 * taken for name, taken in seconds.items()}
+        | {"gain": seconds["reference"] / seconds["evolving"]}
+        | {"of_twin": seconds["evolving"] / seconds["twin"]}
+        | {f"{name}_MB": peak / 1e6 for name, peak in peaks.items()}
+        | {f"{name}_maps": peak / one_map for name, peak in peaks.items()}
+    )
+
+
 def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=["29x64", "144x16", "512x8"])
+    parser.add_argument("--sizes", nargs="+", default=["29x64", "80x16", "144x16", "512x8"])
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--output", type=Path, help="a folder for training_step.csv")
     options = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{'steps x batch':>14} {'evolving ms':>12} {'twin ms':>9} {'ratio':>6}", end="")
-    print(f" {'evolving MB':>12} {'maps':>6} {'twin MB':>9} {'maps':>6}")
+    rows = []
     for size in options.sizes:
-        length, batch = map(int, size.split("x"))
-        evolving, twin = time_steps(length, batch, options.repeats)
-        one_map = batch * CONFIG.num_attention_heads * length * length * 4
-        memory = [peak_bytes(is_twin, length, batch) for is_twin in (False, True)]
-        print(f"{size:>14} {1e3 * evolving:12.1f} {1e3 * twin:9.1f} {evolving / twin:6.2f}", end="")
-        for peak in memory:
-            print(f" {peak / 1e6:12.0f} {peak / one_map:6.1f}", end="")
-        print(flush=True)
+        rows.append(measure(*map(int, size.split("x")), options.repeats))
+        row = pd.DataFrame(rows[-1:])
+        print(row.to_string(index=False, header=len(rows) == 1, float_format="{:.4g}".format))
+    if options.output:
+        table = pd.DataFrame(rows)
+        table.to_csv(options.output / "training_step.csv", index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

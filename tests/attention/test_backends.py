@@ -15,12 +15,14 @@ from tests.attention.helpers import TwoLayers, plain_arguments, random_arguments
 def called(monkeypatch):
     """Names of the backends called, in order; none of them computes."""
     names = []
-    for name, backend in [*BACKENDS.items(), ("picky", Backend(print))]:
-        noting = Backend(
-            lambda *_, name=name, **__: names.append(name),
-            (lambda *_, **__: "it is picky.") if name == "picky" else backend.refusal,
-            lambda *_, name=name, **__: "it is slow." if name != "reference" else None,
-        )
+
+    def says(sentence):
+        return lambda *_, **__: sentence
+
+    monkeypatch.setitem(BACKENDS, "picky", Backend(print, says("it is picky.")))
+    for name, backend in BACKENDS.items():
+        drawback = says(None if name == "reference" else "it is slow.")
+        noting = Backend(lambda *_, n=name, **__: names.append(n), backend.refusal, drawback)
         monkeypatch.setitem(BACKENDS, name, noting)
     return names
 
@@ -88,6 +90,8 @@ def test_the_choice_is_explained_by_a_sentence_for_each_backend_passed_over():
     large = random_arguments(B=4, N=32, M=32, dtype=torch.float32)
     assert explain_backend(**large, alpha=0.5, beta=0.5).name == "banded"
     assert explain_backend(**plain_arguments(large)).name == "reference"
+    wide = random_arguments(B=4, N=32, M=32, E=33, dtype=torch.float32)
+    assert "32 wide, not for 33" in str(explain_backend(**wide, alpha=0.5, beta=0.5))
     assert explain_backend(**small, backend="banded").name == "banded"
 
 

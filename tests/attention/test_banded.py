@@ -50,8 +50,8 @@ def assert_agrees(arguments, tolerance=EXACT, **options):
     expected = results(arguments, "reference", **options)
     actual = results(arguments, "banded", **options)
     for name, wanted in expected.items():
-        if wanted is None:
-            assert actual[name] is None, name
+        if wanted is None:  # no gradient is as good as one of zeros
+            assert actual[name] is None or not actual[name].any(), name
             continue
         assert_close(
             actual[name],
@@ -199,6 +199,23 @@ def test_not_a_number_is_passed_on():
     assert torch.equal(own_map.isnan(), expected_map.isnan())
 
 
+def test_a_bit_an_entry_and_two_numbers_a_row_are_kept_beside_arguments_and_results():
+    for activation, bits in (("relu", 1), ("identity", 0)):
+        arguments = with_gradients(layer(["mask"], B=3, N=64, M=128, dtype=torch.float32))
+        kept = {}
+
+        def note(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            results = evolving_attention(**arguments, activation=activation, backend="banded")
+        for tensor in (*arguments.values(), *results):
+            kept.pop(tensor.untyped_storage().data_ptr(), None)
+        rows = 3 * 2 * 64
+        assert sum(kept.values()) <= rows * (2 * 4 + bits * 128 // 8) + 128
+
+
 # Dropout
 
 
@@ -258,9 +275,8 @@ def test_checkpointing_drops_the_same_again():
 def test_a_second_derivative_is_refused_in_words():
     arguments = with_gradients(layer(N=9, M=10))
     output, _ = evolving_attention(**arguments, backend="banded")
-    (gradient,) = torch.autograd.grad(output.sum(), arguments["query_BHNE"], create_graph=True)
-    with pytest.raises(RuntimeError, match=r"does not require grad|once_differentiable"):
-        gradient.sum().backward()
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(output.sum(), arguments["query_BHNE"], create_graph=True)
 
 
 def test_transforms_and_autocast_are_left_to_the_reference():

@@ -125,6 +125,8 @@ def drawback(
     kind = "without a convolution" if weight is None else "with a convolution"
     if entries < smallest:
         return f"{kind} it is faster from {smallest} entries of a map on, not at {entries}."
-    if weight is None and max(E, value_BHMV.shape[3]) > WIDEST_PLAIN:
-        return f"{kind} it is faster for heads up to {WIDEST_PLAIN} wide, not for {E}."
+    width = max(E, value_BHMV.shape[3])
+    widest = WIDEST_PLAIN if weight is None else key_BHME.shape[2]  # what it lays out anew counts
+    if width > widest:
+        return f"{kind} it is faster for heads up to {widest} wide, not for {width}."
     return None

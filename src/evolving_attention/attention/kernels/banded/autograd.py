@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from evolving_attention.attention.kernels.banded.arguments import (
     Gradients,
@@ -128,10 +127,14 @@ class BandedAttention(torch.autograd.Function):
         return output, own_map
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, output_gradient: Tensor | None, map_gradient: Tensor | None) -> Any:
         """Compute every gradient."""
-        saved = ctx.saved_tensors  # once: a checkpoint unpacks them a single time
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "this backend of evolving attention gives no second derivatives: compute under "
+                "attention_backend('reference')."
+            )
+        saved = ctx.saved_tensors  # once: recomputation gives them once
         given, results = _Given(*saved[:8]), saved[8:]
         options, needs = ctx.options, ctx.needs_input_grad
         plan = given.plan(options)

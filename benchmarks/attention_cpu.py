@@ -1,0 +1,159 @@
+"""One layer of evolving attention on a CPU: backends, the reference, and the machine's limit.
+
+    python benchmarks/attention_cpu.py [--heads 8 12 16] [--lengths 32 128 512]
+        [--output docs/results]
+
+Times are of one core's work (process time), medians over repeats in which all take turns, so that
+what else the machine does hits all alike; compare ratios, not milliseconds. A training step is
+forward and backward with every gradient, that of the map and of the previous map too. ``sdpa`` is
+PyTorch's attention without any evolution: a ceiling, not a rival. ``compiled`` is the reference
+under torch.compile, for the sizes of --compiled alone, as compiling takes its time.
+
+The limit is the longer of two times: that of the least operations at the rate of a large product of
+matrices, and that of the least bytes (a map read, a map written; the same and their gradients) at
+the rate of copying. Both rates are measured first. Memory is what autograd keeps between the passes
+beside the layer's arguments and results, in maps.
+"""
+
+import statistics
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evolving_attention.attention import evolving_attention
+
+SHARES = {"alpha": 0.5, "beta": 0.5}
+
+
+def seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Medians of calls that take turns, after one call each that is not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for repeat in range(repeats + 1):
+        for name, call in calls.items():
+            started = time.process_time()
+            call()
+            if repeat:
+                taken[name].append(time.process_time() - started)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def machine() -> tuple[float, float]:
+    """Operations and bytes a second."""
+    left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    source, target = torch.randn(2**26), torch.zeros(2**26)
+    measured = seconds({"product": lambda: left @ right, "copy": lambda: target.copy_(source)}, 15)
+    return 2 * 1024**3 / measured["product"], 2 * 4 * 2**26 / measured["copy"]
+
+
+def make_layer(B: int, H: int, N: int, E: int) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    shapes = {
+        "query_BHNE": (B, H, N, E),
+        "key_BHME": (B, H, N, E),
+        "value_BHMV": (B, H, N, E),
+        "previous_map": (B, H, N, N),
+        "weight": (H, H, 3, 3),
+        "bias": (H,),
+    }
+    layer = {name: torch.randn(shape) for name, shape in shapes.items()}
+    layer["weight"] /= 3 * H**0.5
+    return {name: tensor.requires_grad_() for name, tensor in layer.items()}
+
+
+def step(attend: Callable[..., tuple[Tensor, ...]], tensors: list[Tensor]) -> None:
+    results = attend()
+    torch.autograd.grad(results, tensors, [torch.ones_like(result) for result in results])
+
+
+@torch.no_grad()
+def forward(attend: Callable[..., tuple[Tensor, ...]]) -> None:
+    attend()
+
+
+def kept_maps(attend: Callable[..., tuple[Tensor, ...]], layer: dict[str, Tensor]) -> float:
+    """Bytes that autograd keeps beside arguments and results, in maps."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        results = attend()
+    for tensor in (*layer.values(), *results):
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
+    return sum(kept.values()) / layer["previous_map"].untyped_storage().nbytes()
+
+
+def measure(
+    B: int, H: int, N: int, E: int, repeats: int, with_compiled: bool, rates: tuple[float, float]
+) -> list[dict[str, object]]:
+    layer = make_layer(B, H, N, E)
+    tensors = list(layer.values())
+
+    def by(backend: str) -> Callable[[], tuple[Tensor, ...]]:
+        return lambda: evolving_attention(**layer, **SHARES, backend=backend)
+
+    ways = {name: by(name) for name in ("reference", "banded", "auto")}
+    if with_compiled:
+        torch.compiler.reset()
+        compiled = torch.compile(evolving_attention)
+        ways["compiled"] = lambda: compiled(**layer, **SHARES, backend="reference")
+    query_key_value = tensors[:3]
+    ways["sdpa"] = lambda: (F.scaled_dot_product_attention(*query_key_value),)
+    used = {name: query_key_value if name == "sdpa" else tensors for name in ways}
+    ahead = seconds({name: lambda way=way: forward(way) for name, way in ways.items()}, repeats)
+    both = seconds(
+        {name: lambda n=name, way=way: step(way, used[n]) for name, way in ways.items()}, repeats
+    )
+    entries = B * H * N * N
+    operations, traffic = 2 * entries * (2 * E + 9 * H), 4 * entries
+    ahead["limit"] = max(operations / rates[0], 2 * traffic / rates[1])
+    both["limit"] = max(3 * operations / rates[0], 6 * traffic / rates[1])
+    kept = {name: kept_maps(way, layer) for name, way in ways.items()}
+    return [
+        {"B": B, "H": H, "N": N, "E": E, "way": name}
+        | {"forward_ms": 1e3 * ahead[name], "step_ms": 1e3 * both[name]}
+        | {"forward_gain": ahead["reference"] / ahead[name]}
+        | {"step_gain": both["reference"] / both[name], "kept_maps": kept.get(name)}
+        for name in both
+    ]
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--heads", type=int, nargs="+", default=[4, 8, 12, 16])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[32, 128, 512, 1024, 2048])
+    parser.add_argument("--widths", type=int, nargs="+", default=[4, 16, 64])
+    parser.add_argument("--compiled", nargs="*", default=["8x128x16", "8x512x16"], help="HxNxE")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--output", type=Path, help="a folder for attention_cpu.csv")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rates = machine()
+    print(f"torch {torch.__version__}, {rates[0] / 1e9:.0f} GFLOP/s, {rates[1] / 1e9:.1f} GB/s")
+    rows: list[dict[str, object]] = []
+    for N, H, E in product(options.lengths, options.heads, options.widths):
+        B = max(1, min(16, 2**19 // (N * N)))
+        repeats = options.repeats if N < 1024 else 3
+        size = f"{H}x{N}x{E}"
+        new = measure(B, H, N, E, repeats, size in options.compiled, rates)
+        rows += new
+        gains = {row["way"]: (row["forward_gain"], row["step_gain"]) for row in new}
+        told = "  ".join(f"{name} {ahead:.2f} {both:.2f}" for name, (ahead, both) in gains.items())
+        print(f"{B}x{size:<12} {told}", flush=True)
+        if options.output:
+            table = pd.DataFrame(rows)
+            table.to_csv(options.output / "attention_cpu.csv", index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
