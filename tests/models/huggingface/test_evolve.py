@@ -133,6 +133,13 @@ def test_another_attention_is_refused(plain):
         model.set_attn_implementation("sdpa")
 
 
+def test_another_attention_set_for_a_part_is_refused_rather_than_used(plain):
+    model = evolve(plain)
+    model.bert.set_attn_implementation("sdpa")  # the part is transformers' own, and lets it happen
+    with pytest.raises(RuntimeError, match=r"bert\.encoder evolves, but .* 'sdpa'"):
+        outputs(model)
+
+
 def test_the_example_of_the_docstring_holds():
     module = importlib.import_module("evolving_attention.models.huggingface.evolving")
     failed, attempted = doctest.testmod(module)

@@ -12,8 +12,14 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _get_model_class
 
 from evolving_attention.models.huggingface.chains import Chain, find_chains
-from evolving_attention.models.huggingface.frames import CloseFrame, Link, OpenFrame, Stack
-from evolving_attention.models.huggingface.interface import IMPLEMENTATION, LayerEvolution
+from evolving_attention.models.huggingface.frames import (
+    IMPLEMENTATION,
+    CloseFrame,
+    Link,
+    OpenFrame,
+    Stack,
+)
+from evolving_attention.models.huggingface.interface import LayerEvolution
 from evolving_attention.models.huggingface.options import EvolutionOptions, options_of
 from evolving_attention.models.huggingface.rows import FindCache, can_keep_rows, keep_rows_in
 
@@ -233,6 +239,7 @@ def _attach(model: PreTrainedModel, options: EvolutionOptions, chains: list[Chai
     for chain in chains:
         stack = stacks.setdefault(chain.stack, Stack(chain.stack))
         stack.chains = (*stack.chains, chain.name)
+        stack.configs = (*stack.configs, *_config_of(chain.layers[0]))
         for index, layer in enumerate(chain.layers):
             link = Link(stack, chain.name, index, options.alpha > 0 or bool(options.learned_mixing))
             layer.evolution = _layer_evolution(layer, chain, link, options)
@@ -243,7 +250,15 @@ def _attach(model: PreTrainedModel, options: EvolutionOptions, chains: list[Chai
         module.register_forward_pre_hook(OpenFrame(stack))
         module.register_forward_hook(CloseFrame(stack), always_call=True)
     model.set_attn_implementation(IMPLEMENTATION)
+    for module in model.modules():  # which transformers 5.17 passes over where classes are equal
+        for config in _config_of(module):
+            config._attn_implementation = IMPLEMENTATION
     _forgo_cache(model)
+
+
+def _config_of(module: nn.Module) -> list[PreTrainedConfig]:
+    config = getattr(module, "config", None)
+    return [config] if isinstance(config, PreTrainedConfig) else []
 
 
 def _layer_evolution(

@@ -18,9 +18,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import Cache
+from transformers import Cache, PreTrainedConfig
 
-__all__ = ["ChainCheckpoint", "CloseFrame", "Frame", "Link", "OpenFrame", "Stack", "frame_of"]
+__all__ = [
+    "IMPLEMENTATION",
+    "ChainCheckpoint",
+    "CloseFrame",
+    "Frame",
+    "Link",
+    "OpenFrame",
+    "Stack",
+    "frame_of",
+]
+
+#: The name under which transformers knows evolving attention.
+IMPLEMENTATION = "evolving"
 
 
 @dataclass(eq=False)
@@ -33,12 +45,15 @@ class Stack:
         Of the stack's module within the model, for messages.
     chains : tuple of str
         Names of the chains in this stack.
+    configs : tuple of PreTrainedConfig
+        By these the layers of the chains look their attention up.
     is_checked : bool
         Whether a mask was seen that fits the window of the convolutions.
     """
 
     name: str
     chains: tuple[str, ...] = ()
+    configs: tuple[PreTrainedConfig, ...] = ()
     is_checked: bool = False
 
 
@@ -132,7 +147,19 @@ class OpenFrame:
         self.stack = stack
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        """Open a frame; see that checkpoints within the stack take the maps along."""
+        """Open a frame; see that checkpoints within the stack take the maps along.
+
+        Raises
+        ------
+        RuntimeError
+            The layers would attend with something else, and nothing would evolve.
+        """
+        for config in self.stack.configs:
+            if config._attn_implementation != IMPLEMENTATION:
+                raise RuntimeError(
+                    f"{self.stack.name or 'this model'} evolves, but was set to attend with "
+                    f"{config._attn_implementation!r}; load the plain model for that."
+                )
         _close(self.stack)
         _open_frames().append(Frame(self.stack))
         if module.training:

@@ -17,13 +17,10 @@ from evolving_attention.attention import (
     evolving_attention,
     probabilities,
 )
-from evolving_attention.models.huggingface.frames import Frame, Link, frame_of
+from evolving_attention.models.huggingface.frames import IMPLEMENTATION, Frame, Link, frame_of
 from evolving_attention.models.huggingface.rows import ChainRows, RowsLayer
 
-__all__ = ["IMPLEMENTATION", "LayerEvolution", "evolving_attention_forward", "evolving_mask"]
-
-#: The name under which transformers knows this attention.
-IMPLEMENTATION = "evolving"
+__all__ = ["LayerEvolution", "evolving_attention_forward", "evolving_mask"]
 
 #: Additive masks forbid with a large negative number: the smallest of their type, or -10000.
 _FORBIDDEN = -1e4
