@@ -70,10 +70,11 @@ def test_layers_compiled_one_by_one_find_their_maps():
     assert_close(gradients(model, labelled()), expected)
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
 def test_a_compiled_model_checkpoints():
     model = without_dropout(shallow("encoder")).train()
     expected = gradients(model, labelled())
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     assert_close(gradients_of(model, compiled(model)), expected)
 
 

@@ -114,10 +114,11 @@ def test_threads_do_not_mix():
     assert_close(actual, expected)
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
 def test_the_backward_pass_may_run_in_another_thread():
     model = without_dropout(evolving("encoder")).train()
     expected = gradients(model, labelled())
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     model.zero_grad()
     thread = threading.Thread(target=model(**labelled()).loss.backward)
     thread.start()
