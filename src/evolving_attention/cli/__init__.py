@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments[:1] in (["compare"], ["tune"]):  # --data is a name: a recipe's is a section
         arguments = [re.sub(r"^--data(?=$|=)", "--data.train", word) for word in arguments]
     try:
-        own = named_type(arguments[1:])
+        takes_recipe = arguments[:1] and arguments[0] in _OF_RECIPES
+        own = named_type(arguments[1:] if takes_recipe else ())
         options = _parser(own).parse_args(arguments)
         if options.command is None:
             fail(f"say what to do: {', '.join(_COMMANDS)}; --help explains.")
@@ -53,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(str(error), speaks=True)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+#: Commands whose options are those of a recipe. Others may be given large files: none is looked at.
+_OF_RECIPES = ("train", "pretrain", "compare", "tune")
 
 
 def _parser(own: type[Recipe], recipe: Path | None = None) -> Parser:

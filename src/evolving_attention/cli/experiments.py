@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from evolving_attention.cli.parser import Parser, recipe_parser
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path, recipe_type
+from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path
 
 __all__ = ["compare_parser", "run_compare", "run_tune", "tune_parser"]
 
@@ -118,7 +118,7 @@ def run_tune(options: Namespace) -> None:
 
 def _with_output(options: Namespace, folder: str) -> Recipe:
     """Return the recipe; where no output was given, its own is a run's, and another is taken."""
-    recipe = make_recipe(options, recipe_type(options.task))
+    recipe = make_recipe(options)
     path = recipe_path(options.recipe)
     if recipe.output == read_recipe(path).output:
         return replace(recipe, output=f"{folder}/{path.stem}")

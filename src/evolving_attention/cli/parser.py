@@ -88,7 +88,7 @@ def named_type(words: Sequence[str]) -> type[Recipe]:
 
     It is looked at for its task alone; what is wrong with it is told when it is read.
     """
-    for word in words:
+    for word in (word for word in words if not word.startswith("-")):
         with suppress(InputError, OSError, yaml.YAMLError, UnicodeError):
             values = yaml.safe_load(recipe_path(word).read_text())
             if isinstance(values, dict) and "task" in values:

@@ -7,7 +7,7 @@ from jsonargparse import Namespace
 
 from evolving_attention.cli.parser import Parser, is_first, recipe_parser
 from evolving_attention.cli.runs import print_metrics
-from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path, recipe_type
+from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path
 
 __all__ = ["pretrain_parser", "run_pretrain", "run_train", "train_parser"]
 
@@ -47,12 +47,12 @@ def _training_parser(description: str, own: type[Recipe], recipe: Path | None) -
 
 def run_train(options: Namespace) -> None:
     """Train a recipe."""
-    _train_recipe(make_recipe(options, recipe_type(options.task)), options)
+    _train_recipe(make_recipe(options), options)
 
 
 def run_pretrain(options: Namespace) -> None:
     """Train a recipe's network without labels."""
-    recipe = make_recipe(options, recipe_type(options.task))
+    recipe = make_recipe(options)
     # A classifier or regressor of the same recipe has the recipe's own folder.
     is_own = recipe.output == read_recipe(recipe_path(options.recipe)).output
     if is_own and recipe.kind != "pretraining":

@@ -70,20 +70,21 @@ def plan_runs(
     recipes = {variant.name: variant.apply(recipe) for variant in variants}
     for name, changed in recipes.items():
         _check(name, changed)
-    family = family_of(recipe)
-    if recipe.family != "time_series":
+    if not family_of(recipe).has_peers:
         _refuse_peers(variants)
     return [
         PlannedRun(
             name,
             variant,
             replace(
-                family.place(recipes[variant.name], source)[1],
+                recipes[variant.name],
+                task=placed.task,
+                data=placed.data,
                 seed=seed,
                 output=str(output / "runs" / name / variant.name / f"seed-{seed}"),
             ),
         )
-        for name, source in _sources(recipe, sources).items()
+        for name, placed in _data_sets(recipe, sources).items()
         for seed in range(recipe.seed, recipe.seed + seeds)
         for variant in variants
     ]
@@ -107,19 +108,19 @@ def _check(name: str, recipe: Recipe) -> None:
         raise InputError(f"variant {name!r} does not work: {reason(error)}.") from error
 
 
-def _sources(recipe: Recipe, sources: Sequence[str]) -> dict[str, str]:
-    """Return what names each data set, by its name."""
+def _data_sets(recipe: Recipe, sources: Sequence[str]) -> dict[str, Recipe]:
+    """Return the recipe with each data set as its data, by the data set's name."""
     sources = [source for source in (sources or [recipe.data.train or ""]) if source]
     if not sources:
         raise InputError("say what to compare on: --data NAME_OR_FILE,NAME_OR_FILE.")
     if len(sources) > 1 and getattr(recipe.data, "test", None):
         raise InputError(f"data.test is {recipe.data.test!r}, but there are several data sets.")
-    by_name: dict[str, str] = {}
+    by_name: dict[str, Recipe] = {}
     for source in sources:
-        name, _ = family_of(recipe).place(recipe, source)
-        if not is_name(name):
+        name, placed = family_of(recipe).place(recipe, source)
+        if not is_name(name) and not Path(source).expanduser().exists():
             raise InputError(f"{source!r} is neither a file or folder nor the name of a data set.")
         if name in by_name:
             raise InputError(f"two data sets are called {name!r}; rename a file.")
-        by_name[name] = source
+        by_name[name] = placed
     return by_name

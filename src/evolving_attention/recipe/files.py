@@ -73,7 +73,7 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
     recipe = recipe_type(values.get("task"))
     _check_sections(recipe, values)
     try:
-        return make_recipe(_parser_of(recipe).parse_object(values), recipe)
+        return make_recipe(_parser_of(recipe).parse_object(values))
     except Exception as error:  # jsonargparse raises its own and argparse's errors
         raise InputError(f"{reason(error)}.") from error
 
@@ -87,8 +87,9 @@ def change_recipe(recipe: R, changes: dict[str, Any]) -> R:
     return recipe_of(values)  # type: ignore[return-value]
 
 
-def make_recipe(values: Namespace, recipe: type[R]) -> R:
+def make_recipe(values: Namespace) -> Recipe:
     """Make a recipe of what a parser with the arguments of its class has parsed."""
+    recipe = recipe_type(values.task)
     own = Namespace(**{field.name: values[field.name] for field in fields(recipe)})
     return recipe(**vars(_parser_of(recipe).instantiate(own)))
 

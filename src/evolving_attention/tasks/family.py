@@ -26,6 +26,9 @@ class Family(ABC, Generic[R]):
     #: Name of a file of inputs, for examples.
     example_file: str
 
+    #: Whether aeon's estimators, which know series alone, can be fitted to the same data.
+    has_peers: bool = False
+
     #: The file of a run folder by which its processor is known.
     processor_file: str = "preprocessor_config.json"
 

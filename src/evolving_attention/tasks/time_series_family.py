@@ -32,6 +32,7 @@ class TimeSeriesFamily(Family[TimeSeriesRecipe]):
 
     inputs = "series"
     example_file = "series.ts"
+    has_peers = True
 
     def check(self, recipe: TimeSeriesRecipe) -> None:
         """Check augmentation and model; options that depend on the data are checked with them."""
