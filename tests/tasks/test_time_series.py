@@ -11,12 +11,13 @@ from evolving_attention.models.ea_dc_transformer import (
     EADCTransformerForRegression,
 )
 from evolving_attention.recipe import ProcessingOptions
+from evolving_attention.tasks.networks import batches_by_length
 from evolving_attention.tasks.time_series import (
     MAX_POSITIONS,
     TimeSeriesTask,
     model_options,
 )
-from evolving_attention.tasks.time_series_batches import _batches_by_length, collate, predict_logits
+from evolving_attention.tasks.time_series_batches import collate, predict_logits
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from tests.tasks.helpers import SMALL, labelled, one_sentence, sines_and_noise, split_task, waves
 
@@ -64,7 +65,7 @@ def test_a_batch_of_regression_targets_keeps_them_apart():
 @pytest.mark.parametrize("patch_size", [1, 4])
 def test_batches_by_length_cover_every_series_once(patch_size):
     lengths = np.random.default_rng(0).integers(1, 3000, size=500).tolist()
-    batches = _batches_by_length(lengths, patch_size)
+    batches = batches_by_length(lengths, patch_size)
     assert sorted(index for batch in batches for index in batch) == list(range(500))
     ordered = [lengths[index] for batch in batches for index in batch]
     assert ordered == sorted(ordered)
@@ -74,10 +75,10 @@ def test_batches_by_length_cover_every_series_once(patch_size):
 
 
 def test_batches_by_length_are_no_smaller_than_they_must_be():
-    assert [len(batch) for batch in _batches_by_length([10] * 130, 1)] == [64, 64, 2]
-    assert [len(batch) for batch in _batches_by_length([1024] * 9, 1)] == [4, 4, 1]
-    assert [len(batch) for batch in _batches_by_length([4096] * 9, 4)] == [4, 4, 1]
-    assert _batches_by_length([10**6] * 2, 1) == [[0], [1]]
+    assert [len(batch) for batch in batches_by_length([10] * 130, 1)] == [64, 64, 2]
+    assert [len(batch) for batch in batches_by_length([1024] * 9, 1)] == [4, 4, 1]
+    assert [len(batch) for batch in batches_by_length([4096] * 9, 4)] == [4, 4, 1]
+    assert batches_by_length([10**6] * 2, 1) == [[0], [1]]
 
 
 # The network

@@ -5,16 +5,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import softmax
 from transformers import EvalPrediction, PreTrainedModel
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import TextProcessingOptions
 from evolving_attention.tasks.glue_metrics import measure
 from evolving_attention.tasks.glue_tasks import GlueDescription
+from evolving_attention.tasks.networks import probability_table
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.text_networks import CLASSIFICATION, Start
-from evolving_attention.tasks.text_predictions import read_texts_out
 from evolving_attention.tasks.text_task import TextTask
 
 __all__ = ["GlueTask"]
@@ -89,19 +88,15 @@ class GlueTask(TextTask):
     def logits(self, model: PreTrainedModel, data: LabelledTexts) -> NDArray[np.float32]:
         """Return a network's outputs ``(cases, labels)``, in the order of the texts."""
         examples = self.inputs(data.texts, "texts")
-        return read_texts_out(
-            self.collate, model, examples, lambda model, batch: model(**batch).logits
-        )
+        return self.read_out(model, examples, lambda model, batch: model(**batch).logits)
 
     def predict(self, model: PreTrainedModel, data: LabelledTexts) -> pd.DataFrame:
         """Predict every text or pair: a row each, with the probabilities of the classes."""
         logits = self.logits(model, data)
-        table = pd.DataFrame({"prediction": self.decode(logits)})
+        predicted = self.decode(logits)
         if self.description.is_regression:
-            return table
-        names = [f"probability_{label}" for label in self.description.labels]
-        table[names] = softmax(logits.astype(np.float64), axis=1)
-        return table
+            return pd.DataFrame({"prediction": predicted})
+        return probability_table(predicted, logits, self.description.labels)
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Measure a network's outputs against encoded targets."""

@@ -1,6 +1,5 @@
 """The network of an image recipe: its variant and options, and what it starts from."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from evolving_attention.models.ea_aa_resnet import (
 )
 from evolving_attention.models.ea_aa_resnet_config import VARIANTS
 from evolving_attention.models.plain_resnet_weights import PlainWeightsReport, load_plain_weights
+from evolving_attention.tasks.networks import unknown_option
 from evolving_attention.training import quiet
 
 __all__ = ["check_model_options", "image_config", "model_options", "start_from", "variant_for"]
@@ -31,9 +31,7 @@ def check_model_options(options: dict[str, Any]) -> None:
     names = ("variant", *_MODEL_OPTIONS)
     for name in options:
         if name not in names:
-            close = get_close_matches(name, names, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(names)}."
-            raise InputError(f"the model has no option {name!r}{hint}")
+            raise unknown_option(name, names)
     variant = options.get("variant", "auto")
     if str(variant) not in ("auto", *VARIANTS):
         raise InputError(

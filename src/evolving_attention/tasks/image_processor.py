@@ -11,13 +11,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoFeatureExtractor, FeatureExtractionMixin
 
 from evolving_attention.errors import InputError
 from evolving_attention.models.ea_aa_resnet import EAAAResNetConfig
 from evolving_attention.recipe import ImageProcessingOptions, check_literals
+from evolving_attention.tasks.class_labels import ClassLabels
 from evolving_attention.tasks.image_data import ImageData, picture
 
 __all__ = ["ImageProcessor", "resized"]
@@ -31,7 +31,7 @@ STATISTICS_OF = 2000
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-class ImageProcessor(FeatureExtractionMixin):
+class ImageProcessor(ClassLabels, FeatureExtractionMixin):
     """Convert, resize, crop and normalise images; encode classes.
 
     Parameters
@@ -99,16 +99,6 @@ class ImageProcessor(FeatureExtractionMixin):
         scale_C = np.sqrt(np.maximum(square_C - mean_C**2, 0))
         return mean_C.tolist(), np.where(scale_C < 1e-6, 1.0, scale_C).tolist()
 
-    def fit_classes(self, labels: NDArray) -> Self:
-        """Learn the class labels, of any type."""
-        classes = np.unique(np.asarray(labels))
-        if len(classes) < 2:
-            raise InputError(
-                f"classification needs at least 2 classes, got only {classes.tolist()}."
-            )
-        self.classes, self.class_type = classes.tolist(), classes.dtype.str
-        return self
-
     def opened(self, source: Any) -> Tensor:
         """Return an image ``[C, Y, X]`` of its own size, with values from 0 to 1."""
         array = np.array(picture(source, self.num_channels))  # a copy: files are read-only
@@ -140,25 +130,6 @@ class ImageProcessor(FeatureExtractionMixin):
     def __call__(self, images: Any) -> Tensor:
         """Return images as a batch ``[B, C, Y, X]``."""
         return torch.stack([self.prepared(images[index]) for index in range(len(images))])
-
-    def encode(self, targets: NDArray) -> NDArray:
-        """Turn labels into class numbers."""
-        number = {label: index for index, label in enumerate(self.classes)}
-        try:
-            return np.array([number[label] for label in np.asarray(targets).tolist()], np.int64)
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"class {error.args[0]!r} was not among the training classes {self.classes}."
-            ) from None
-
-    def decode(self, logits: NDArray) -> NDArray:
-        """Turn a network's outputs into class labels."""
-        return self.class_labels[logits.argmax(1)]
-
-    @property
-    def class_labels(self) -> NDArray:
-        """Class labels in their own type, in the order of the network's outputs."""
-        return np.array(self.classes, dtype=np.dtype(self.class_type))
 
 
 def resized(image_CYX: Tensor, size: list[int]) -> Tensor:

@@ -135,9 +135,13 @@ def _existing_folder(name: str) -> Path:
 # Arrays
 
 
-def _npz(path: Path) -> tuple[ImageData, ImageData | None]:
+def _arrays(path: Path) -> dict[str, NDArray]:
     with reading(path), np.load(path, allow_pickle=False) as arrays:
-        given = {name: arrays[name] for name in arrays.files}
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _npz(path: Path) -> tuple[ImageData, ImageData | None]:
+    given = _arrays(path)
     if missing := [name for name in ("X_train", "y_train") if name not in given]:
         raise InputError(f"{path} lacks {' and '.join(missing)}; it has {', '.join(given)}.")
     training = ImageData(as_array(given["X_train"], f"{path}: X_train"), given["y_train"])
@@ -293,8 +297,7 @@ def load_image_file(
 
 
 def _tested(path: Path) -> ImageData:
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
-        given = {name: arrays[name] for name in arrays.files}
+    given = _arrays(path)
     for name, labels in (("X_test", "y_test"), ("X", "y")):
         if name in given:
             return ImageData(as_array(given[name], f"{path}: {name}"), given.get(labels))

@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import AutoConfig, EvalPrediction, PreTrainedModel
+from transformers import EvalPrediction, PreTrainedModel
 
 from evolving_attention.errors import InputError, reading
 from evolving_attention.models.ea_aa_resnet import EAAAResNetForImageClassification
@@ -37,8 +37,8 @@ from evolving_attention.tasks.image_model import (
     variant_for,
 )
 from evolving_attention.tasks.image_processor import ImageProcessor
+from evolving_attention.tasks.networks import load_model, probability_table
 from evolving_attention.tasks.splitting import split_by_class
-from evolving_attention.training import quiet
 
 __all__ = ["ImageDataset", "ImageTask"]
 
@@ -192,12 +192,7 @@ class ImageTask:
         """
         with reading(folder / "preprocessor_config.json"):
             self.processor = ImageProcessor.from_pretrained(folder)
-        with reading(folder / "config.json"):
-            config = AutoConfig.from_pretrained(folder)
-        with reading(folder / "model.safetensors"), quiet():
-            model = EAAAResNetForImageClassification.from_pretrained(folder, config=config)
-        device = torch.accelerator.current_accelerator()  # None without one
-        return model.to(device or "cpu").eval()
+        return load_model(folder, EAAAResNetForImageClassification)
 
     @torch.inference_mode()
     def outputs(
@@ -235,9 +230,8 @@ class ImageTask:
     def predict(self, model: PreTrainedModel, data: ImageData) -> pd.DataFrame:
         """Predict every image: a row each, with the file and the probabilities of the classes."""
         logits = self.logits(model, data)
-        names = [f"probability_{label}" for label in self.processor.classes]
-        table = pd.DataFrame(softmax(logits.astype(np.float64), axis=1), columns=names)
-        table.insert(0, "prediction", self.processor.decode(logits))
+        predicted = self.processor.decode(logits)
+        table = probability_table(predicted, logits, self.processor.classes)
         if data.names is not None:
             table.insert(0, "file", data.names)
         return table

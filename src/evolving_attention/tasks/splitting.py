@@ -4,7 +4,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-__all__ = ["split_by_class"]
+__all__ = ["split_at_random", "split_by_class"]
+
+
+def split_at_random(
+    cases: int, validation: float, seed: int, strata: NDArray | None = None
+) -> tuple[NDArray, NDArray]:
+    """Return numbers that train and that validate, drawn at random, evenly from any strata."""
+    everything = np.arange(cases)
+    held_out = round(validation * cases)
+    if not 0 < held_out < cases:
+        return everything, everything[:0]
+    train, validate = train_test_split(
+        everything, test_size=held_out, random_state=seed, stratify=strata
+    )
+    return train, validate
 
 
 def split_by_class(targets: NDArray, validation: float, seed: int) -> tuple[NDArray, NDArray]:

@@ -16,7 +16,7 @@ from transformers import BatchEncoding, DataCollatorWithPadding, PreTrainedToken
 
 from evolving_attention.errors import InputError
 
-__all__ = ["EncodedTexts", "check_length", "collate_texts", "encode", "tell_cuts"]
+__all__ = ["EncodedTexts", "by_text", "check_length", "collate_texts", "encode", "tell_cuts"]
 
 
 @dataclass
@@ -102,6 +102,11 @@ def _encoded(
         return []
     columns: list[list[str]] = [list(column) for column in zip(*texts, strict=True)]
     encoded: BatchEncoding = tokenizer(*columns, padding=False, **options)
+    return by_text(encoded)
+
+
+def by_text(encoded: BatchEncoding) -> list[dict[str, list[int]]]:
+    """Turn what a tokenizer returns, a list for each name, into an entry for each text."""
     names = list(encoded)
     return [
         dict(zip(names, values, strict=True))

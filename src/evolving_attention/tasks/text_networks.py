@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import evolving_attention.models  # noqa: F401  (transformers finds them by thei
 from evolving_attention.errors import InputError, reason
 from evolving_attention.models.huggingface.options import EvolutionOptions, options_of
 from evolving_attention.recipe import TextProcessingOptions
+from evolving_attention.tasks.networks import unknown_option
 from evolving_attention.tasks.text_tokenizer import train_tokenizer
 from evolving_attention.training import quiet
 
@@ -260,9 +260,7 @@ def check_model_options(options: dict[str, Any], start: Start) -> None:
                 f"{name} is that of the pretrained network, {start.pretrained}: leave model.{name} "
                 "out, or start from nothing."
             )
-        close = get_close_matches(name, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(names)}."
-        raise InputError(f"the model has no option {name!r}{hint}")
+        raise unknown_option(name, names)
 
 
 def check_evolution_options(options: dict[str, Any]) -> None:

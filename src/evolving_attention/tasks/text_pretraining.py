@@ -18,9 +18,8 @@ from transformers import (
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import TextProcessingOptions
 from evolving_attention.tasks.text_data import LabelledTexts
-from evolving_attention.tasks.text_encoding import EncodedTexts, check_length
+from evolving_attention.tasks.text_encoding import EncodedTexts, by_text, check_length
 from evolving_attention.tasks.text_networks import MASKED_LM, Start
-from evolving_attention.tasks.text_predictions import read_texts_out
 from evolving_attention.tasks.text_task import TextTask
 
 __all__ = ["TextPretrainingTask"]
@@ -58,17 +57,9 @@ class TextPretrainingTask(TextTask):
             raise InputError(f"masked_share must lie between 0 and 1, got {masked_share!r}.")
         self.masked_share = masked_share
 
-    def split(
-        self, data: LabelledTexts, validation: float, seed: int
-    ) -> tuple[EncodedTexts, EncodedTexts | None]:
-        """Hold out a random part, encode the rest, and mask the part held out once for all."""
-        train, held_out = self._indices(data, validation, seed)
-        training = data.take(train)
-        self.processor = self.start.tokenizer_for(training.texts, self.processing)
-        examples = EncodedTexts(self.inputs(training.texts, "training texts"))
-        if not len(held_out):
-            return examples, None
-        return examples, EncodedTexts(self._masked(data.take(held_out), seed))
+    def validation_examples(self, data: LabelledTexts, seed: int) -> EncodedTexts:
+        """Encode the part held out, and mask it once for all."""
+        return EncodedTexts(self._masked(data, seed))
 
     def inputs(self, texts: Sequence[tuple[str, ...]], what: str) -> list[dict[str, list[int]]]:
         """Encode texts one by one, those of a pair too; a long one becomes several inputs."""
@@ -80,12 +71,8 @@ class TextPretrainingTask(TextTask):
             return_overflowing_tokens=True,
             return_special_tokens_mask=True,
         )
-        names = [name for name in encoded if name != "overflow_to_sample_mapping"]
-        inputs = [
-            dict(zip(names, values, strict=True))
-            for values in zip(*(encoded[name] for name in names), strict=True)
-        ]
-        inputs = [one for one in inputs if not all(one["special_tokens_mask"])]
+        encoded.pop("overflow_to_sample_mapping", None)
+        inputs = [one for one in by_text(encoded) if not all(one["special_tokens_mask"])]
         if not inputs:
             raise InputError(f"there is not a token in the {what}.")
         return inputs
@@ -147,7 +134,7 @@ class TextPretrainingTask(TextTask):
             ``loss``, the cross entropy in nats; ``perplexity``, its exponential; ``accuracy``, the
             share guessed right.
         """
-        figures = read_texts_out(self.collate, model, self._masked(data, seed=0), _guesses)
+        figures = self.read_out(model, self._masked(data, seed=0), _guesses)
         loss, right, count = figures.sum(0, dtype=float).tolist()
         mean = loss / max(count, 1)
         return {

@@ -1,30 +1,26 @@
 """What the tasks on texts have in common: tokens, a part held out, batches, a saved network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from evolving_attention.errors import reading
 from evolving_attention.recipe import TextProcessingOptions, TextRecipe
+from evolving_attention.tasks.networks import load_model, read_by_length
+from evolving_attention.tasks.splitting import split_at_random
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.text_encoding import EncodedTexts, collate_texts, encode, tell_cuts
 from evolving_attention.tasks.text_networks import Start, TextHead, build_network, model_options
-from evolving_attention.tasks.text_predictions import read_texts_out
-from evolving_attention.training import quiet
 
 __all__ = ["TextTask"]
 
@@ -75,20 +71,18 @@ class TextTask:
         examples = self.examples(training, "training texts")
         if not len(held_out):
             return examples, None
-        return examples, self.examples(data.take(held_out), "validation texts")
+        return examples, self.validation_examples(data.take(held_out), seed)
+
+    def validation_examples(self, data: LabelledTexts, seed: int) -> EncodedTexts:
+        """Encode the part held out; a random choice about it is made once, by the seed."""
+        return self.examples(data, "validation texts")
 
     def _indices(
         self, data: LabelledTexts, validation: float, seed: int
     ) -> tuple[NDArray, NDArray]:
         """Return indices that train and that validate, classes spread evenly over both."""
-        everything = np.arange(len(data))
-        held_out = round(validation * len(data))
-        if not 0 < held_out < len(data):
-            return everything, everything[:0]
-        train, validate = train_test_split(
-            everything, test_size=held_out, random_state=seed, stratify=self._strata(data, held_out)
-        )
-        return train, validate
+        strata = self._strata(data, round(validation * len(data)))
+        return split_at_random(len(data), validation, seed, strata)
 
     def _strata(self, data: LabelledTexts, held_out: int) -> NDArray | None:
         return None
@@ -129,7 +123,21 @@ class TextTask:
 
     def embed(self, model: PreTrainedModel, data: LabelledTexts) -> NDArray[np.float32]:
         """Return a vector for every text ``(cases, D)``: the mean of its last hidden states."""
-        return read_texts_out(self.collate, model, self.inputs(data.texts, "texts"), _mean_state)
+        return self.read_out(model, self.inputs(data.texts, "texts"), _mean_state)
+
+    def read_out(
+        self,
+        model: PreTrainedModel,
+        examples: list[dict[str, Any]],
+        read: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor],
+    ) -> NDArray[np.float32]:
+        """Return what a network says of each encoded text, in their order: ``(cases, ...)``.
+
+        Texts of like length share a batch; see
+        :func:`~evolving_attention.tasks.networks.read_by_length`.
+        """
+        lengths = [len(example["input_ids"]) for example in examples]
+        return read_by_length(model, examples, lengths, read, self.collate, most_entries=2**20)
 
     def resolve(self, recipe: TextRecipe, model: PreTrainedModel) -> TextRecipe:
         """Return the recipe with every option of the network."""
@@ -149,12 +157,7 @@ class TextTask:
         """
         with reading(folder / "tokenizer.json"):
             self.processor = AutoTokenizer.from_pretrained(folder)
-        with reading(folder / "config.json"):
-            config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
-        with reading(folder / "model.safetensors"), quiet():
-            model = self.head.auto_class.from_pretrained(folder, config=config)
-        device = torch.accelerator.current_accelerator()  # None without one
-        return model.to(device or "cpu").eval()
+        return load_model(folder, self.head.auto_class)
 
 
 def _mean_state(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:

@@ -4,14 +4,12 @@ Shape letters: B batch, T steps, F features (channels of the series).
 """
 
 from dataclasses import asdict, replace
-from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 from scipy.special import softmax
@@ -23,11 +21,10 @@ from sklearn.metrics import (
     r2_score,
     root_mean_squared_error,
 )
-from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import AutoConfig, EvalPrediction, PreTrainedConfig, PreTrainedModel
+from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from evolving_attention.errors import InputError, reading, reason
 from evolving_attention.models.ea_dc_transformer import (
@@ -42,8 +39,9 @@ from evolving_attention.recipe import (
 )
 from evolving_attention.tasks.augmentation import augmentation_for, check_augmentation
 from evolving_attention.tasks.embedding import embed_series
+from evolving_attention.tasks.networks import load_model, probability_table, unknown_option
 from evolving_attention.tasks.pretrained import PretrainedEncoder
-from evolving_attention.tasks.splitting import split_by_class
+from evolving_attention.tasks.splitting import split_at_random, split_by_class
 from evolving_attention.tasks.time_series_batches import (
     TimeSeriesDataset,
     collate,
@@ -51,7 +49,6 @@ from evolving_attention.tasks.time_series_batches import (
 )
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_numbers
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
-from evolving_attention.training import quiet
 
 __all__ = ["TimeSeriesTask", "check_model_options", "model_options"]
 
@@ -137,12 +134,7 @@ class TimeSeriesTask:
         """Return indices that train and that validate; classes as in :func:`split_by_class`."""
         if self.kind == "classification":
             return split_by_class(targets, validation, seed)
-        everything = np.arange(len(targets))
-        held_out = round(validation * len(targets))
-        if not 0 < held_out < len(targets):
-            return everything, everything[:0]
-        train, validate = train_test_split(everything, test_size=held_out, random_state=seed)
-        return train, validate
+        return split_at_random(len(targets), validation, seed)
 
     def _weigh_classes(self, targets: NDArray) -> list[float] | None:
         if self.class_weight is None:
@@ -224,12 +216,7 @@ class TimeSeriesTask:
         """
         with reading(folder / "preprocessor_config.json"):
             self.processor = TimeSeriesProcessor.from_pretrained(folder)
-        with reading(folder / "config.json"):
-            config = AutoConfig.from_pretrained(folder)
-        with reading(folder / "model.safetensors"), quiet():
-            model = self.model_class.from_pretrained(folder, config=config)
-        device = torch.accelerator.current_accelerator()  # None without one
-        return model.to(device or "cpu").eval()  # type: ignore[arg-type]
+        return load_model(folder, self.model_class)
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Make a padded batch; see :func:`collate`."""
@@ -262,10 +249,7 @@ class TimeSeriesTask:
             if predicted.ndim == 1:
                 return pd.DataFrame({"prediction": predicted})
             return pd.DataFrame(predicted).add_prefix("prediction_")
-        names = [f"probability_{label}" for label in self.processor.classes]
-        table = pd.DataFrame(softmax(logits.astype(np.float64), axis=1), columns=names)
-        table.insert(0, "prediction", predicted)
-        return table
+        return probability_table(predicted, logits, self.processor.classes)
 
     def embed(self, model: PreTrainedModel, data: LabelledSeries) -> NDArray[np.float32]:
         """Return a vector for every series ``(cases, D)``; see :func:`embed_series`."""
@@ -320,13 +304,7 @@ def check_model_options(options: dict[str, Any]) -> None:
     """Raise :class:`InputError` for the name of an option that the model does not have."""
     for name in options:
         if name not in _MODEL_OPTIONS:
-            close = get_close_matches(name, _MODEL_OPTIONS, n=1)
-            hint = (
-                f"; did you mean {close[0]!r}?"
-                if close
-                else f": it has {', '.join(_MODEL_OPTIONS)}."
-            )
-            raise InputError(f"the model has no option {name!r}{hint}")
+            raise unknown_option(name, _MODEL_OPTIONS)
 
 
 def model_options(config: PreTrainedConfig | None = None) -> dict[str, Any]:

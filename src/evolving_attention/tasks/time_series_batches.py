@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from evolving_attention.recipe import AugmentationOptions
 from evolving_attention.tasks.augmentation import augment
+from evolving_attention.tasks.networks import read_by_length
 from evolving_attention.tasks.time_series_data import Collection
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 
@@ -66,47 +67,17 @@ def predict_logits(
     return read_out(model, examples, lambda model, batch: model(**batch).logits)
 
 
-@torch.inference_mode()
 def read_out(
     model: PreTrainedModel,
     examples: list[dict[str, Any]],
     read: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor],
     collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] = collate,
 ) -> NDArray[np.float32]:
-    """Return what a network says of each example, in their order: ``(cases, ...)``.
+    """Return what a network says of each processed series, in their order: ``(cases, ...)``.
 
-    Series of like length share a batch, and a batch is as large as its maps allow.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Set to evaluation mode.
-    examples : list of dict
-        What ``collate`` takes; each has ``input_values``.
-    read : callable
-        Takes the model and a batch to a tensor ``[B, ...]``.
-    collate : callable
-        Makes a batch.
+    Series of like length share a batch, and a batch is as large as its maps allow; see
+    :func:`~evolving_attention.tasks.networks.read_by_length`.
     """
-    outputs: list[NDArray] = [np.empty(0)] * len(examples)
-    model.eval()
     lengths = [len(example["input_values"]) for example in examples]
-    for indices in _batches_by_length(lengths, model.config.patch_size):
-        batch = collate([examples[index] for index in indices])
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        for index, values in zip(indices, read(model, batch).float().cpu().numpy(), strict=True):
-            outputs[index] = values
-    return np.stack(outputs)
-
-
-def _batches_by_length(
-    lengths: list[int], patch_size: int, most: int = 64, most_entries: int = 2**22
-) -> list[list[int]]:
-    """Group indices by length; a batch's maps have at most ``most_entries`` entries a head."""
-    batches: list[list[int]] = [[]]
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        entries = (len(batches[-1]) + 1) * (lengths[index] / patch_size) ** 2
-        if batches[-1] and (len(batches[-1]) == most or entries > most_entries):
-            batches.append([])
-        batches[-1].append(index)
-    return batches
+    patch_size = model.config.patch_size
+    return read_by_length(model, examples, lengths, read, collate, patch_size=patch_size)

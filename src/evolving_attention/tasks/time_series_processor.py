@@ -13,6 +13,7 @@ from transformers import AutoFeatureExtractor, FeatureExtractionMixin
 from evolving_attention.errors import InputError
 from evolving_attention.models.ea_dc_transformer import EADCTransformerConfig
 from evolving_attention.recipe import ProcessingOptions, check_literals
+from evolving_attention.tasks.class_labels import ClassLabels
 from evolving_attention.tasks.time_series_data import (
     Collection,
     as_collection,
@@ -25,7 +26,7 @@ __all__ = ["TimeSeriesProcessor", "observed_length"]
 _IQR_OF_A_NORMAL = 1.3489795  # interquartile range of a normal distribution, in standard deviations
 
 
-class TimeSeriesProcessor(FeatureExtractionMixin):
+class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
     """Fill, normalise and clip series; encode targets.
 
     Missing values are interpolated linearly within a series, then taken from the channel's
@@ -94,15 +95,8 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
 
     def fit_classes(self, labels: NDArray) -> Self:
         """Learn the class labels, of any type."""
-        labels = np.asarray(labels)
-        check_labels(labels)
-        classes = np.unique(labels)
-        if len(classes) < 2:
-            raise InputError(
-                f"classification needs at least 2 classes, got only {classes.tolist()}."
-            )
-        self.classes, self.class_type = classes.tolist(), classes.dtype.str
-        return self
+        check_labels(np.asarray(labels))
+        return super().fit_classes(labels)
 
     def fit_targets(self, targets: NDArray) -> Self:
         """Learn mean and scale of each regression target."""
@@ -187,28 +181,15 @@ class TimeSeriesProcessor(FeatureExtractionMixin):
                     f"{len(self.target_mean)}."
                 )
             return ((targets_NO - self.target_mean) / self.target_scale).astype(np.float32)
-        number = {label: index for index, label in enumerate(self.classes)}
-        try:
-            return np.array(
-                [number[label] for label in np.asarray(targets).tolist()], dtype=np.int64
-            )
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"class {error.args[0]!r} was not among the training classes {self.classes}."
-            ) from None
+        return super().encode(targets)
 
     def decode(self, logits: NDArray) -> NDArray:
         """Turn a network's outputs into class labels, or into targets in their own units."""
         if hasattr(self, "classes"):
-            return self.class_labels[logits.argmax(1)]
+            return super().decode(logits)
         self._check_learned("target_mean", "fit_classes or fit_targets")
         targets_NO = logits.astype(np.float64) * self.target_scale + self.target_mean
         return targets_NO[:, 0] if targets_NO.shape[1] == 1 else targets_NO
-
-    @property
-    def class_labels(self) -> NDArray:
-        """Class labels in their own type, in the order of the network's outputs."""
-        return np.array(self.classes, dtype=np.dtype(self.class_type))
 
 
 def observed_length(series_CT: NDArray) -> int:
