@@ -22,6 +22,7 @@ from transformers.utils.generic import can_return_tuple
 
 from evolving_attention.attention import EvolvingAttention, probabilities
 from evolving_attention.models.augmented_convolution import AugmentedConv2d
+from evolving_attention.models.class_loss import ClassLoss
 from evolving_attention.models.counted_batch_norm import CountedBatchNorm2d
 from evolving_attention.models.ea_aa_resnet_config import EAAAResNetConfig
 
@@ -213,14 +214,8 @@ def _augmented_convolution(
 ) -> AugmentedConv2d:
     evolution = EvolvingAttention(
         config.num_attention_heads,
-        alpha=0.0 if starts_chain else config.alpha,
-        beta=0.0 if starts_chain else config.beta,
-        kernel_size=config.map_kernel_size,
-        activation=config.map_activation,
-        learned_mixing=config.learned_mixing and not starts_chain,
-        initialization="random" if starts_chain else config.map_initialization,
-        normalize=config.normalize_maps,
         dropout=config.attention_dropout,
+        **config.evolution_options(evolves=not starts_chain),
     )
     return AugmentedConv2d(
         in_channels,
@@ -398,7 +393,7 @@ def _check_images(pixel_values_BCYX: Tensor, config: EAAAResNetConfig) -> None:
         )
 
 
-class EAAAResNetForImageClassification(EAAAResNetPreTrainedModel):
+class EAAAResNetForImageClassification(ClassLoss, EAAAResNetPreTrainedModel):
     """EA-AA-ResNet that tells classes apart; ``config.num_labels`` of them."""
 
     def __init__(self, config: EAAAResNetConfig) -> None:
@@ -419,7 +414,8 @@ class EAAAResNetForImageClassification(EAAAResNetPreTrainedModel):
     ) -> EAAAResNetOutput:
         """Score a batch of images ``[B, C, Y, X]``; see :meth:`EAAAResNetModel.forward`.
 
-        ``labels``, when given, are what :meth:`loss` takes.
+        ``labels``, when given, are class numbers ``[B]``, or probabilities ``[B, num_labels]`` of
+        mixed images.
         """
         encoded = self.model(
             pixel_values,
@@ -436,24 +432,6 @@ class EAAAResNetForImageClassification(EAAAResNetPreTrainedModel):
             attentions=encoded.attentions,
             maps=encoded.maps,
         )
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross entropy, weighted and smoothed.
-
-        ``labels`` are class numbers ``[B]``, or probabilities ``[B, num_labels]`` of mixed images.
-        """
-        weights = self.config.class_weights
-        weight = None if weights is None else logits.new_tensor(weights)
-        return F.cross_entropy(
-            logits, labels, weight=weight, label_smoothing=self.config.label_smoothing
-        )
-
-    def loss_weight(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return what the loss of a batch weighs in the mean loss of several batches."""
-        labels, weights = batch["labels"], self.config.class_weights
-        if weights is None or labels.is_floating_point():
-            return torch.tensor(len(labels))
-        return torch.tensor(weights, device=labels.device)[labels].sum()
 
 
 AutoConfig.register(EAAAResNetConfig.model_type, EAAAResNetConfig)

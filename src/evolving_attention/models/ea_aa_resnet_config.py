@@ -7,8 +7,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from evolving_attention.attention.checks import check_choice
-from evolving_attention.attention.modules import check_evolution
 from evolving_attention.models.augmented_convolution import attention_channels
+from evolving_attention.models.evolving_config import HasEvolution
 
 __all__ = ["VARIANTS", "EAAAResNetConfig"]
 
@@ -58,7 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @strict
-class EAAAResNetConfig(PreTrainedConfig):
+class EAAAResNetConfig(HasEvolution, PreTrainedConfig):
     """Configuration of an EA-AA-ResNet; the defaults are the papers' EA-AA-ResNet-50.
 
     Parameters
@@ -155,15 +155,7 @@ class EAAAResNetConfig(PreTrainedConfig):
         for name in ("hidden_dropout", "attention_dropout", "branch_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
-        check_evolution(
-            self.alpha,
-            self.beta,
-            self.map_kernel_size,
-            self.map_activation,
-            self.learned_mixing,
-            self.map_initialization,
-            prefix="map_",
-        )
+        self.check_evolution()
         self._check_attention()
         if self.class_weights is not None and len(self.class_weights) != self.num_labels:
             raise ValueError(
@@ -256,15 +248,3 @@ class EAAAResNetConfig(PreTrainedConfig):
         reduction = self.attention_reduction(stage)
         height, width = (-(-side // reduction) for side in self.image_height_and_width)
         return height, width
-
-    @property
-    def is_twin(self) -> bool:
-        """Whether nothing evolves."""
-        return self.alpha == self.beta == 0 and not self.learned_mixing
-
-    def twin(self) -> "EAAAResNetConfig":
-        """Return the same network without evolution, and without its parameters: an AA-ResNet."""
-        twin = copy.deepcopy(self)
-        twin.map_initialization, twin.learned_mixing = "random", False
-        twin.alpha = twin.beta = 0.0
-        return twin

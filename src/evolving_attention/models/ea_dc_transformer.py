@@ -26,6 +26,7 @@ from transformers.utils.generic import can_return_tuple
 
 from evolving_attention.attention import EvolvingAttention, padding_mask, probabilities
 from evolving_attention.models.augmented_convolution import AugmentedConv1d
+from evolving_attention.models.class_loss import ClassLoss
 from evolving_attention.models.ea_dc_transformer_config import EADCTransformerConfig
 from evolving_attention.models.masked_batch_norm import MaskedBatchNorm
 from evolving_attention.models.pooling import Pooling
@@ -162,14 +163,8 @@ def _augmented_convolution(
 ) -> AugmentedConv1d:
     evolution = EvolvingAttention(
         config.num_attention_heads,
-        alpha=config.alpha if evolves else 0.0,
-        beta=config.beta if evolves else 0.0,
-        kernel_size=config.map_kernel_size,
-        activation=config.map_activation,
-        learned_mixing=config.learned_mixing and evolves,
-        initialization=config.map_initialization,
-        normalize=config.normalize_maps,
         dropout=config.attention_dropout,
+        **config.evolution_options(evolves),
     )
     return AugmentedConv1d(
         config.hidden_size,
@@ -364,23 +359,8 @@ class _EADCTransformerWithHead(EADCTransformerPreTrainedModel):
         return torch.tensor(len(batch["labels"]))
 
 
-class EADCTransformerForClassification(_EADCTransformerWithHead):
+class EADCTransformerForClassification(ClassLoss, _EADCTransformerWithHead):
     """EA-DC-Transformer that tells classes apart; ``config.num_labels`` of them."""
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross entropy with class numbers ``[B]``, weighted and smoothed."""
-        weights = self.config.class_weights
-        weight = None if weights is None else logits.new_tensor(weights)
-        return F.cross_entropy(
-            logits, labels, weight=weight, label_smoothing=self.config.label_smoothing
-        )
-
-    def loss_weight(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return the sum of the weights of a batch's classes, by which its mean is taken."""
-        if self.config.class_weights is None:
-            return super().loss_weight(batch)
-        labels = batch["labels"]
-        return torch.tensor(self.config.class_weights, device=labels.device)[labels].sum()
 
 
 class EADCTransformerForRegression(_EADCTransformerWithHead):

@@ -4,22 +4,21 @@ Shape letters: T steps of the series, F input features (its channels), N positio
 model width, H heads.
 """
 
-import copy
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from evolving_attention.attention.checks import check_choice
-from evolving_attention.attention.modules import check_evolution
 from evolving_attention.models.augmented_convolution import attention_channels
+from evolving_attention.models.evolving_config import HasEvolution
 from evolving_attention.models.pooling import POOLINGS
 
 __all__ = ["EADCTransformerConfig"]
 
 
 @strict
-class EADCTransformerConfig(PreTrainedConfig):
+class EADCTransformerConfig(HasEvolution, PreTrainedConfig):
     """Configuration of an EA-DC-Transformer.
 
     Parameters
@@ -122,15 +121,7 @@ class EADCTransformerConfig(PreTrainedConfig):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
         check_choice("pooling", self.pooling, POOLINGS)
-        check_evolution(
-            self.alpha,
-            self.beta,
-            self.map_kernel_size,
-            self.map_activation,
-            self.learned_mixing,
-            self.map_initialization,
-            prefix="map_",
-        )
+        self.check_evolution()
         for name in ("key_ratio", "value_ratio"):
             attention_channels(
                 self.hidden_size, getattr(self, name), self.num_attention_heads, name
@@ -145,15 +136,3 @@ class EADCTransformerConfig(PreTrainedConfig):
     def max_positions(self) -> int:
         """N of the longest series: patches in ``max_length`` steps."""
         return -(-self.max_length // self.patch_size)
-
-    @property
-    def is_twin(self) -> bool:
-        """Whether nothing evolves."""
-        return self.alpha == self.beta == 0 and not self.learned_mixing
-
-    def twin(self) -> "EADCTransformerConfig":
-        """Return the same network without evolution, and without its parameters."""
-        twin = copy.deepcopy(self)
-        twin.map_initialization, twin.learned_mixing = "random", False
-        twin.alpha = twin.beta = 0.0
-        return twin

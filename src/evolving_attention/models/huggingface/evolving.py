@@ -264,18 +264,11 @@ def _config_of(module: nn.Module) -> list[PreTrainedConfig]:
 def _layer_evolution(
     layer: nn.Module, chain: Chain, link: Link, options: EvolutionOptions
 ) -> LayerEvolution:
-    evolves = link.index > 0
     evolution = LayerEvolution(
         chain.num_heads,
         link,
-        alpha=options.alpha if evolves else 0.0,
-        beta=options.beta if evolves else 0.0,
-        kernel_size=options.map_kernel_size,
-        activation=str(options.map_activation),
         window=chain.window,
-        learned_mixing=bool(options.learned_mixing) and evolves,
-        initialization=options.map_initialization if evolves else "random",
-        normalize=options.normalize_maps,
+        **options.evolution_options(evolves=link.index > 0),
     )
     like = next((each for each in layer.parameters() if each.is_floating_point()), torch.empty(0))
     return evolution.to(like.device, like.dtype).train(layer.training)

@@ -1,18 +1,17 @@
 """What an evolution of a model of transformers can be told, under the names of all our models."""
 
-import copy
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
-from evolving_attention.attention.modules import check_evolution
+from evolving_attention.models.evolving_config import HasEvolution
 
 __all__ = ["EvolutionOptions", "EvolvingConfigMixin", "options_of"]
 
 
 @dataclass(kw_only=True, repr=False)
-class EvolutionOptions:
+class EvolutionOptions(HasEvolution):
     """Options of an evolution, as configurations save them.
 
     Parameters
@@ -41,11 +40,6 @@ class EvolutionOptions:
     learned_mixing: bool | None = None
     normalize_maps: bool = False
 
-    @property
-    def is_twin(self) -> bool:
-        """Whether nothing evolves."""
-        return self.alpha == self.beta == 0 and not self.learned_mixing
-
 
 def options_of(holder: Any) -> EvolutionOptions:
     """Return the options of a configuration, defaults filled in; raise ``ValueError``.
@@ -61,15 +55,7 @@ def options_of(holder: Any) -> EvolutionOptions:
         options.map_activation = "identity" if starts_as_identity else "relu"
     if options.learned_mixing is None:
         options.learned_mixing = starts_as_identity and options.alpha > 0
-    check_evolution(
-        options.alpha,
-        options.beta,
-        options.map_kernel_size,
-        options.map_activation,
-        options.learned_mixing,
-        options.map_initialization,
-        prefix="map_",
-    )
+    options.check_evolution()
     return options
 
 
@@ -82,13 +68,6 @@ class EvolvingConfigMixin(EvolutionOptions):
         """Check the options; raise ``ValueError`` in one sentence."""
         super().__post_init__(**kwargs)  # type: ignore[misc]
         options_of(self)
-
-    def twin(self) -> Self:
-        """Return the same network without evolution, and without its parameters."""
-        twin = copy.deepcopy(self)
-        twin.map_initialization, twin.learned_mixing = "random", False
-        twin.alpha = twin.beta = 0.0
-        return twin
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
