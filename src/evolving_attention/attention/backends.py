@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from evolving_attention.attention.checks import check_choice
+from evolving_attention.attention.kernels import banded, triton
 
 __all__ = [
     "BACKENDS",
@@ -46,52 +47,16 @@ class Backend:
 
 
 def _reference(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-    from evolving_attention.attention.functional import reference
+    from evolving_attention.attention.functional import reference  # which imports this file
 
     return reference(*arguments, **options)
-
-
-def _banded(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-    from evolving_attention.attention.kernels.banded import attend
-
-    return attend(*arguments, **options)
-
-
-def _banded_refusal(*arguments: Any, **options: Any) -> str | None:
-    from evolving_attention.attention.kernels.banded import refusal
-
-    return refusal(*arguments, **options)
-
-
-def _banded_drawback(*arguments: Any, **options: Any) -> str | None:
-    from evolving_attention.attention.kernels.banded import drawback
-
-    return drawback(*arguments, **options)
-
-
-def _triton(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-    from evolving_attention.attention.kernels.triton import attend
-
-    return attend(*arguments, **options)
-
-
-def _triton_refusal(*arguments: Any, **options: Any) -> str | None:
-    from evolving_attention.attention.kernels.triton import refusal
-
-    return refusal(*arguments, **options)
-
-
-def _triton_drawback(*arguments: Any, **options: Any) -> str | None:
-    from evolving_attention.attention.kernels.triton import drawback
-
-    return drawback(*arguments, **options)
 
 
 #: Implementations by name, those that ``"auto"`` prefers first. Every one is tested against
 #: ``"reference"``, outputs and gradients.
 BACKENDS: dict[str, Backend] = {
-    "triton": Backend(_triton, _triton_refusal, _triton_drawback),
-    "banded": Backend(_banded, _banded_refusal, _banded_drawback),
+    "triton": Backend(triton.attend, triton.refusal, triton.drawback),
+    "banded": Backend(banded.attend, banded.refusal, banded.drawback),
     "reference": Backend(_reference),
 }
 

@@ -22,6 +22,7 @@ from evolving_attention.attention.checks import check_arguments, check_choice
 __all__ = [
     "ACTIVATIONS",
     "BACKENDS",
+    "SLOPES",
     "WINDOWS",
     "attend",
     "convolve_map",
@@ -38,9 +39,12 @@ __all__ = [
 #: Names of the activations a map may pass after its convolution.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
-    "leaky_relu": F.leaky_relu,  # slope 0.01, as the authors' time-series code
+    "leaky_relu": F.leaky_relu,  # as the authors' time-series code
     "identity": lambda map_BHNM: map_BHNM,
 }
+
+#: What each multiplies negative entries by: the form in which kernels know it.
+SLOPES = {"relu": 0.0, "leaky_relu": 0.01, "identity": 1.0}
 
 
 def _pad_bidirectional(kernel_size: int) -> tuple[int, int, int, int]:
@@ -123,7 +127,7 @@ def evolving_attention(
         Dropout of the probabilities, when ``training``.
     training : bool
         Whether dropout is active.
-    backend : {"auto", "reference"}
+    backend : {"auto", "triton", "banded", "reference"}
         The implementation; ``"reference"`` is the specification. ``"auto"`` chooses, and
         :func:`explain_backend` says why.
 

@@ -105,7 +105,7 @@ def _engine() -> Any:
 
 #: Entries of the smallest map for which it is faster with a convolution, and without one, where
 #: only the softmax is gained; heads wider than this are better left to a matrix library then.
-#: Measured on one core: docs/results/performance.md.
+#: Measured on one core by `make bench`.
 SMALLEST_CONVOLVED, SMALLEST_PLAIN, WIDEST_PLAIN = 2**12, 2**18, 16
 
 

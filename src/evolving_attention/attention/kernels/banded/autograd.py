@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolving_attention.attention.functional import SLOPES
 from evolving_attention.attention.kernels.banded.arguments import (
     Gradients,
     Layer,
@@ -25,9 +26,6 @@ from evolving_attention.attention.kernels.banded.threads import chunks_of, run
 from evolving_attention.attention.kernels.banded.vectors import LANES
 
 __all__ = ["BandedAttention", "Options"]
-
-#: Slope of each activation below 0.
-SLOPES = {"relu": 0.0, "leaky_relu": 0.01, "identity": 1.0}
 
 
 class Options(NamedTuple):

@@ -190,117 +190,47 @@ def combine(c, c0, c_row, rows, a, a0, a_row, a_step, b, b0, offsets, depth, wid
         if width - j >= 4 * LANES:
             while r + 4 <= rows:
                 _combine_4x4(
-                    c,
-                    c0 + r * c_row + j,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    a_step,
-                    b,
-                    b0 + j,
-                    offsets,
-                    depth,
-                    add,
-                )
+                    c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j,
+                    offsets, depth, add,
+                )  # fmt: skip
                 r += 4
             while r < rows:
                 _combine_1x4(
-                    c,
-                    c0 + r * c_row + j,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    a_step,
-                    b,
-                    b0 + j,
-                    offsets,
-                    depth,
-                    add,
-                )
+                    c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j,
+                    offsets, depth, add,
+                )  # fmt: skip
                 r += 1
             j += 4 * LANES
         elif width - j >= 2 * LANES:
             while r + 4 <= rows:
                 _combine_4x2(
-                    c,
-                    c0 + r * c_row + j,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    a_step,
-                    b,
-                    b0 + j,
-                    offsets,
-                    depth,
-                    add,
-                )
+                    c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j,
+                    offsets, depth, add,
+                )  # fmt: skip
                 r += 4
             while r < rows:
                 _combine_1x1(
-                    c,
-                    c0 + r * c_row + j,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    a_step,
-                    b,
-                    b0 + j,
-                    offsets,
-                    depth,
-                    add,
-                )
+                    c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j,
+                    offsets, depth, add,
+                )  # fmt: skip
                 _combine_1x1(
-                    c,
-                    c0 + r * c_row + j + LANES,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    a_step,
-                    b,
-                    b0 + j + LANES,
-                    offsets,
-                    depth,
-                    add,
-                )
+                    c, c0 + r * c_row + j + LANES, c_row, a, a0 + r * a_row, a_row, a_step, b,
+                    b0 + j + LANES, offsets, depth, add,
+                )  # fmt: skip
                 r += 1
             j += 2 * LANES
         else:
             while r + 4 <= rows:
                 _combine_4x1(
-                    c,
-                    c0 + r * c_row + j,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    a_step,
-                    b,
-                    b0 + j,
-                    offsets,
-                    depth,
-                    add,
-                )
+                    c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j,
+                    offsets, depth, add,
+                )  # fmt: skip
                 r += 4
             while r < rows:
                 _combine_1x1(
-                    c,
-                    c0 + r * c_row + j,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    a_step,
-                    b,
-                    b0 + j,
-                    offsets,
-                    depth,
-                    add,
-                )
+                    c, c0 + r * c_row + j, c_row, a, a0 + r * a_row, a_row, a_step, b, b0 + j,
+                    offsets, depth, add,
+                )  # fmt: skip
                 r += 1
             j += LANES
 
@@ -322,76 +252,28 @@ def correlate(
         if rows - r >= 4:
             while k + 4 <= depth:
                 _correlate_4x4(
-                    c,
-                    at + k,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    b,
-                    b0,
-                    offsets,
-                    k,
-                    lines,
-                    a_line,
-                    b_line,
-                    width,
-                )
+                    c, at + k, c_row, a, a0 + r * a_row, a_row, b, b0, offsets, k, lines, a_line,
+                    b_line, width,
+                )  # fmt: skip
                 k += 4
             while k < depth:
                 _correlate_4x1(
-                    c,
-                    at + k,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    b,
-                    b0,
-                    offsets,
-                    k,
-                    lines,
-                    a_line,
-                    b_line,
-                    width,
-                )
+                    c, at + k, c_row, a, a0 + r * a_row, a_row, b, b0, offsets, k, lines, a_line,
+                    b_line, width,
+                )  # fmt: skip
                 k += 1
             r += 4
         else:
             while k + 4 <= depth:
                 _correlate_1x4(
-                    c,
-                    at + k,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    b,
-                    b0,
-                    offsets,
-                    k,
-                    lines,
-                    a_line,
-                    b_line,
-                    width,
-                )
+                    c, at + k, c_row, a, a0 + r * a_row, a_row, b, b0, offsets, k, lines, a_line,
+                    b_line, width,
+                )  # fmt: skip
                 k += 4
             while k < depth:
                 _correlate_1x1(
-                    c,
-                    at + k,
-                    c_row,
-                    a,
-                    a0 + r * a_row,
-                    a_row,
-                    b,
-                    b0,
-                    offsets,
-                    k,
-                    lines,
-                    a_line,
-                    b_line,
-                    width,
-                )
+                    c, at + k, c_row, a, a0 + r * a_row, a_row, b, b0, offsets, k, lines, a_line,
+                    b_line, width,
+                )  # fmt: skip
                 k += 1
             r += 1

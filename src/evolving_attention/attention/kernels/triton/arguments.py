@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from evolving_attention.attention.functional import WINDOWS
+from evolving_attention.attention.functional import SLOPES, WINDOWS
 from evolving_attention.attention.kernels.triton import attention
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "width",
 ]
 
-_SLOPES = {"relu": 0.0, "leaky_relu": 0.01, "identity": 1.0}
 _DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
@@ -154,7 +153,7 @@ def convolution_options(problem: Problem, turned: bool) -> dict[str, Any]:
         "top": top,
         "left": left,
         "K": K,
-        "SLOPE": _SLOPES[problem.activation],
+        "SLOPE": SLOPES[problem.activation],
         "HEADS": heads,
         "CHUNKS": triton.cdiv(K * K, neighbours),
         "DEPTH": neighbours * heads,
