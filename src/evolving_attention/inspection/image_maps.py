@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError
-from evolving_attention.inspection.maps import check_attention
+from evolving_attention.inspection.maps import check_attention, inputs_of
 from evolving_attention.models.augmented_convolution import AugmentedConv2d
 from evolving_attention.runs import Run
-from evolving_attention.tasks.image_processor import ImageProcessor
 
-__all__ = ["ImageMaps", "attention_grids", "image_inputs", "maps_of_image", "pixel_of"]
+__all__ = ["ImageMaps", "attention_grids", "maps_of_image", "pixel_of"]
 
 
 @dataclass
@@ -55,21 +54,12 @@ class ImageMaps:
         return looks_YX.reshape(height, width)
 
 
-def image_inputs(
-    model: PreTrainedModel, processor: ImageProcessor, image: Any
-) -> dict[str, torch.Tensor]:
-    """Return one image as a batch for a network."""
-    return {"pixel_values": processor([image]).to(model.device)}
-
-
 @torch.inference_mode()
 def maps_of_image(run: Run, image: Any, title: str, network: str = "") -> ImageMaps:
     """Take one image through a run's network and keep its maps."""
     model, processor = run.model, run.task.processor
     check_attention(model)
-    output = model(
-        **image_inputs(model, processor, image), output_maps=True, output_attentions=True
-    )
+    output = model(**inputs_of(model, processor, image), output_maps=True, output_attentions=True)
     return ImageMaps(
         title,
         str(processor.decode(output.logits.float().cpu().numpy())[0]),

@@ -3,7 +3,6 @@
 Shape letters: L attention layers, H heads, N positions, C channels, T steps.
 """
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +16,8 @@ from evolving_attention.inspection.chain import Chain
 from evolving_attention.inspection.text_maps import chain_of_texts, token_inputs
 from evolving_attention.runs import Run
 from evolving_attention.tasks.contracts import Data
+from evolving_attention.tasks.image_data import ImageData
+from evolving_attention.tasks.image_processor import ImageProcessor
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.time_series_batches import collate
 from evolving_attention.tasks.time_series_data import as_collection
@@ -30,6 +31,7 @@ __all__ = [
     "check_attention",
     "examples_of",
     "inputs_of",
+    "sample_of",
     "spread_over",
 ]
 
@@ -48,13 +50,22 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
     path : str, optional
         A file of series. Default: the test part of the run's data.
     """
-    data = run.inputs(path)
-    if not 0 <= sample < len(data):
+    return chain_of(run, *sample_of(run.inputs(path), sample))
+
+
+def sample_of(data: Data, number: int) -> tuple[Any, str]:
+    """Return one example of a collection, and what to call it: "series 3, target 1"."""
+    called = _CALLED.get(type(data), "series")
+    if not 0 <= number < len(data):
         raise InputError(
-            f"there is no {_called(data)} {sample}; they are numbered from 0 to {len(data) - 1}."
+            f"there is no {called} {number}; they are numbered from 0 to {len(data) - 1}."
         )
-    target = "" if data.targets is None else f", target {data.targets[sample]}"
-    return chain_of(run, examples_of(data)[sample], f"{_called(data)} {sample}{target}")
+    target = "" if data.targets is None else f", target {data.targets[number]}"
+    return examples_of(data)[number], f"{called} {number}{target}"
+
+
+#: What one of a collection is called, if not a series.
+_CALLED: dict[type, str] = {LabelledTexts: "text", ImageData: "image"}
 
 
 def chain_of(run: Run, example: Any, title: str) -> Chain:
@@ -64,13 +75,11 @@ def chain_of(run: Run, example: Any, title: str) -> Chain:
     return chain_of_series(run.model, run.task.processor, example, title)
 
 
-def examples_of(data: Data) -> Sequence[Any]:
-    """Return the series, or the texts, of a collection."""
+def examples_of(data: Data) -> Any:
+    """Return the series, texts or images of a collection, by number."""
+    if isinstance(data, ImageData):
+        return data.images
     return data.texts if isinstance(data, LabelledTexts) else data.series  # type: ignore[attr-defined]
-
-
-def _called(data: Data) -> str:
-    return "text" if isinstance(data, LabelledTexts) else "series"
 
 
 def spread_over(data: D, count: int) -> D:
@@ -112,7 +121,9 @@ def chain_of_series(
 
 
 def inputs_of(model: PreTrainedModel, processor: Any, example: Any) -> dict[str, torch.Tensor]:
-    """Return one series, or texts, as a batch for a network."""
+    """Return one series, image or text as a batch for a network."""
+    if isinstance(processor, ImageProcessor):
+        return {"pixel_values": processor([example]).to(model.device)}
     if isinstance(example, tuple):
         return token_inputs(model, processor, example)
     batch = collate([{"input_values": processor([example])[0]}])

@@ -1,6 +1,6 @@
 """Profiles: the measures of every layer and head of a network, over many series."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,7 @@ MEASURES: dict[str, tuple[str, str]] = {
 
 
 @torch.inference_mode()
-def profile(
-    model: PreTrainedModel,
-    processor: Any,
-    series: Iterable[Any],
-    *,
-    inputs: Callable[[PreTrainedModel, Any, Any], dict[str, Tensor]] = inputs_of,
-) -> pd.DataFrame:
+def profile(model: PreTrainedModel, processor: Any, examples: Iterable[Any]) -> pd.DataFrame:
     """Measure every layer and head of a network on each of many series.
 
     Parameters
@@ -48,10 +42,8 @@ def profile(
         A network in evaluation mode.
     processor
         Its processor.
-    series : iterable of array of shape (C, T)
-        The series, as they are, or what else ``inputs`` takes.
-    inputs : callable
-        Makes a batch of one of them, for the network.
+    examples : iterable
+        Series, texts or images, as they are given; see :func:`~.maps.inputs_of`.
 
     Returns
     -------
@@ -62,9 +54,9 @@ def profile(
     """
     check_attention(model)
     rows = []
-    for number, values in enumerate(series):
+    for number, example in enumerate(examples):
         with recorded_steps(model) as layers:
-            model(**inputs(model, processor, values))
+            model(**inputs_of(model, processor, example))
         for layer, steps in enumerate(layers, start=1):
             table = pd.DataFrame(profile_of_steps(steps))
             table.insert(0, "head", range(1, len(table) + 1))

@@ -6,7 +6,7 @@ After Wang et al., who judge the maps of each layer by the accuracy of a small c
 that is given only them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError
-from evolving_attention.inspection.maps import check_attention, inputs_of
-from evolving_attention.tasks.image_data import ImageData
-from evolving_attention.tasks.time_series_data import LabelledSeries
+from evolving_attention.inspection.maps import check_attention, examples_of, inputs_of
+from evolving_attention.tasks.contracts import Data
 from evolving_attention.training import seeded
 
 __all__ = ["map_quality", "pooled_maps", "reader_score"]
-
-#: Makes a batch of one example: of a model, its processor and the example.
-Inputs = Callable[[PreTrainedModel, Any, Any], dict[str, Tensor]]
 
 #: Side of the image that a map is pooled to, whatever the series' length.
 SIDE = 24
@@ -36,12 +32,11 @@ SIDE = 24
 def map_quality(
     model: PreTrainedModel,
     processor: Any,
-    train: LabelledSeries | ImageData,
-    test: LabelledSeries | ImageData,
+    train: Data,
+    test: Data,
     *,
     show: str = "probabilities",
     seeds: Sequence[int] = (0, 1, 2),
-    inputs: Inputs = inputs_of,
 ) -> pd.DataFrame:
     """Score the maps of every layer by what a small convolutional network makes of them.
 
@@ -55,8 +50,6 @@ def map_quality(
         What it sees: after the softmax, or before it.
     seeds : sequence of int
         One small network each.
-    inputs : callable
-        Makes a batch of one series or image, for the network.
 
     Returns
     -------
@@ -67,8 +60,7 @@ def map_quality(
     """
     targets = [_encoded(processor, part) for part in (train, test)]
     train_LBHPP, test_LBHPP = (
-        pooled_maps(model, processor, _examples(part), show, inputs=inputs)
-        for part in (train, test)
+        pooled_maps(model, processor, examples_of(part), show) for part in (train, test)
     )
     chance = _chance(*targets)
     rows = [
@@ -80,11 +72,7 @@ def map_quality(
     return pd.DataFrame(rows)
 
 
-def _examples(part: LabelledSeries | ImageData) -> Any:
-    return part.images if isinstance(part, ImageData) else part.series
-
-
-def _encoded(processor: Any, part: LabelledSeries | ImageData) -> NDArray:
+def _encoded(processor: Any, part: Data) -> NDArray:
     if not hasattr(processor, "classes") and not hasattr(processor, "target_mean"):
         raise InputError(
             "the quality of maps is measured on targets; this run has learned without labels."
@@ -104,12 +92,10 @@ def _chance(train: NDArray, test: NDArray) -> float:
 def pooled_maps(
     model: PreTrainedModel,
     processor: Any,
-    series: Iterable[Any],
+    examples: Iterable[Any],
     show: str = "probabilities",
-    *,
-    inputs: Inputs = inputs_of,
 ) -> Tensor:
-    """Return every layer's maps of every series as images of one size, ``[L, B, H, P, P]``.
+    """Return every layer's maps of every example as images of one size, ``[L, B, H, P, P]``.
 
     Maps are averaged, or repeated, to P x P; probabilities are first multiplied by the number of
     positions, so that even attention is 1 for long series too.
@@ -118,8 +104,9 @@ def pooled_maps(
     if show not in ("probabilities", "map"):
         raise InputError(f"show must be 'probabilities' or 'map', got {show!r}.")
     images = []
-    for values in series:
-        output = model(**inputs(model, processor, values), output_maps=True, output_attentions=True)
+    for example in examples:
+        inputs = inputs_of(model, processor, example)
+        output = model(**inputs, output_maps=True, output_attentions=True)
         layers = output.maps if show == "map" else output.attentions
         images.append(torch.cat([_pooled(layer_1HNN, show) for layer_1HNN in layers]).cpu())
     return torch.stack(images, dim=1)

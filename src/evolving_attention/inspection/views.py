@@ -26,7 +26,8 @@ from evolving_attention.inspection.profiles import MEASURES, profile, summary
 from evolving_attention.inspection.quality import map_quality
 from evolving_attention.inspection.query_pictures import draw_query
 from evolving_attention.runs import Run
-from evolving_attention.tasks.time_series_data import LabelledSeries
+from evolving_attention.tasks.contracts import Data
+from evolving_attention.tasks.image_data import ImageData
 
 __all__ = ["VIEWS", "View", "ViewOptions", "view"]
 
@@ -209,7 +210,9 @@ def _measures(networks: Networks, options: ViewOptions) -> View:
         title,
         CAPTIONS["measures"],
         draw_profile(table, title),
-        table[["network", "series", "layer", "head", *MEASURES]],
+        table[["network", "series", "layer", "head", *MEASURES]].rename(
+            columns={"series": "image"} if isinstance(data, ImageData) else {}
+        ),
         summary(table).xs("mean", axis=1, level=1),
         "measures",
     )
@@ -247,8 +250,8 @@ def _quality(networks: Networks, options: ViewOptions) -> View:
     score = "accuracy" if first.task.kind == "classification" else "R²"
     sees = "probabilities" if options.show == "probabilities" else "maps before the softmax"
     title = (
-        f"{score} from the {sees} of one layer: {len(train.series)} series to learn from, "
-        f"{len(test.series)} to be scored on"
+        f"{score} from the {sees} of one layer: {len(train)} {first.family.inputs} to learn from, "
+        f"{len(test)} to be scored on"
     )
     return View(
         title,
@@ -260,14 +263,14 @@ def _quality(networks: Networks, options: ViewOptions) -> View:
     )
 
 
-def _parts(run: Run, options: ViewOptions) -> tuple[LabelledSeries, LabelledSeries]:
+def _parts(run: Run, options: ViewOptions) -> tuple[Data, Data]:
     """Return what teaches the readers of maps, and what tests them."""
     train, test = run.data()
-    if not isinstance(train, LabelledSeries):
+    if run.recipe.family == "text":
         raise InputError("the quality of maps is judged for time series alone, so far.")
     if options.input is not None:
         test = run.inputs(options.input)
-    if isinstance(test, LabelledSeries) and (options.input or test.targets is not None):
+    if test is not None and (options.input or test.targets is not None):
         return train, test
     raise InputError(
         f"{run.recipe.data.train} has no labelled test part to score readers of maps on; say "
