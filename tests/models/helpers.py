@@ -19,6 +19,7 @@ def small_config(**options):
         "intermediate_size": 12,
         "num_blocks": 2,
         "num_attention_heads": 2,
+        "branch_dropout": 0.0,
         "num_labels": 3,
     }
     return EADCTransformerConfig(**small | options)

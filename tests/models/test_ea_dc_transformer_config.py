@@ -36,7 +36,7 @@ DEFAULTS = {
     "evolve_first_block": True,
     "hidden_dropout": 0.1,
     "attention_dropout": 0.0,
-    "branch_dropout": 0.0,
+    "branch_dropout": 0.3,
     "pooling": "mean",
     "class_weights": None,
     "label_smoothing": 0.0,

@@ -12,7 +12,13 @@ from evolving_attention.tasks.time_series_data import LabelledSeries
 from evolving_attention.training import train_network
 
 #: Options of a network that trains in a fraction of a second.
-SMALL = {"hidden_size": 8, "intermediate_size": 8, "num_blocks": 1, "num_attention_heads": 2}
+SMALL = {
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_blocks": 1,
+    "num_attention_heads": 2,
+    "branch_dropout": 0.0,
+}
 #: How it trains; a test changes what it is about.
 OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=1e-2, validation=0.2)
 #: Series of the training data.

@@ -84,7 +84,7 @@ def test_automatic_patches_are_those_of_the_encoder():
 
 
 def test_options_of_the_head_and_of_dropout_are_free():
-    free = {"pooling": "attention", "hidden_dropout": 0.5, "attention_dropout": 0.25}
+    free = {"pooling": "attention", "hidden_dropout": 0.5, "branch_dropout": 0.5}
     completed = start().complete(free)
     assert {name: completed[name] for name in free} == free
 
@@ -100,7 +100,7 @@ def test_another_value_is_refused_by_the_name_of_its_option(option, value):
 
 def test_every_option_is_either_free_or_held():
     """An option that the model gains is held until someone says that it is free."""
-    free = {"pooling", "hidden_dropout", "attention_dropout", "label_smoothing"}
+    free = {"pooling", "hidden_dropout", "attention_dropout", "branch_dropout", "label_smoothing"}
     assert set(start().complete({})) == set(model_options()) - free
 
 

@@ -98,7 +98,7 @@ class EADCTransformerConfig(HasEvolution, PreTrainedConfig):
     evolve_first_block: bool = True
     hidden_dropout: float | int = 0.1
     attention_dropout: float | int = 0.0
-    branch_dropout: float | int = 0.0
+    branch_dropout: float | int = 0.3
     pooling: str = "mean"
     class_weights: list[float | int] | None = None
     label_smoothing: float | int = 0.0

@@ -21,7 +21,14 @@ from evolving_attention.training import quiet
 __all__ = ["PretrainedEncoder"]
 
 #: Options that the encoder's weights do not depend on, and those that follow from the data.
-_FREE = ("pooling", "hidden_dropout", "attention_dropout", "label_smoothing", "class_weights")
+_FREE = (
+    "pooling",
+    "hidden_dropout",
+    "attention_dropout",
+    "branch_dropout",
+    "label_smoothing",
+    "class_weights",
+)
 _OF_THE_DATA = ("input_size", "max_length")
 
 #: What a processor knows of labels, which are those of another task.
