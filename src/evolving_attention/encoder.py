@@ -117,6 +117,9 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
     _model_parameters: ClassVar[tuple[str, ...]] = tuple(
         name for name in NetworkEnsemble._model_parameters if name != "pooling"
     )
+    _processing_parameters: ClassVar[tuple[str, ...]] = tuple(
+        name for name in NetworkEnsemble._processing_parameters if name != "differences"
+    )
     _tags = NetworkEnsemble._tags | {"output_data_type": "Tabular"}
 
     def __init__(
