@@ -15,12 +15,12 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
+from page import FOLDER, on_train, without_paths, write_page
 
 from evolving_attention.comparison.results import COLUMNS
 from evolving_attention.comparison.statistics import scores_by_data, summarise_gains
 from evolving_attention.comparison.tables import gains_table, markdown, scores_table
 
-FOLDER = Path(__file__).parent
 INTRODUCTION = """# Time series
 
 How the EA-DC-Transformer does with one set of defaults for all data sets, beside its twin without
@@ -84,22 +84,7 @@ def section(folder: Path) -> str:
         name = f"time_series_{folder.name}_{picture.name}"
         shutil.copyfile(picture, FOLDER / name)
         text = text.replace(f"({picture.name})", f"({name})")
-    text = re.sub(r"\.\./[\w/]*/(?=[A-Z])", "", text)  # of the data's paths, the names
-    return re.sub(r"^(#+) ", r"#\1 ", text, flags=re.M)
-
-
-def on_train(path: Path, title: str, explained: str) -> str:
-    """Tell of variants that were tried by cross-validation on TRAIN."""
-    shutil.copyfile(path, FOLDER / path.name)
-    table = pd.read_csv(path)
-    parts = [
-        f"## {title}, on TRAIN alone",
-        explained,
-        gains_table(table, ["accuracy", "log_loss"], "evolving"),
-        scores_table(table, "accuracy"),
-        scores_table(table, "log_loss"),
-    ]
-    return "\n\n".join(parts)
+    return re.sub(r"^(#+) ", r"#\1 ", without_paths(text), flags=re.M)
 
 
 def pretraining(path: Path) -> str:
@@ -136,7 +121,7 @@ def main() -> None:
     if options.dropout:
         parts.append(on_train(options.dropout, "Dropping the attention branch", DROPOUT))
     parts += [pretraining(options.pretraining)] if options.pretraining else []
-    (FOLDER / "time_series.md").write_text("\n\n".join(part.strip() for part in parts) + "\n")
+    write_page("time_series.md", parts)
 
 
 if __name__ == "__main__":
