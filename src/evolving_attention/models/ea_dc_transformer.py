@@ -7,6 +7,7 @@ Source: "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023), without
 release.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -30,6 +31,7 @@ from evolving_attention.models.class_loss import ClassLoss
 from evolving_attention.models.ea_dc_transformer_config import EADCTransformerConfig
 from evolving_attention.models.masked_batch_norm import MaskedBatchNorm
 from evolving_attention.models.pooling import Pooling
+from evolving_attention.models.segments import HasSegments, SegmentedModel
 
 __all__ = [
     "EADCTransformerConfig",
@@ -179,7 +181,7 @@ def _augmented_convolution(
     )
 
 
-class EADCTransformerPreTrainedModel(PreTrainedModel):
+class EADCTransformerPreTrainedModel(SegmentedModel, PreTrainedModel):
     """Initialisation, saving and loading."""
 
     config: EADCTransformerConfig
@@ -199,7 +201,7 @@ class EADCTransformerPreTrainedModel(PreTrainedModel):
             reset()
 
 
-class EADCTransformerModel(EADCTransformerPreTrainedModel):
+class EADCTransformerModel(HasSegments, EADCTransformerPreTrainedModel):
     """The EA-DC-Transformer without a head: one vector for each position."""
 
     def __init__(self, config: EADCTransformerConfig) -> None:
@@ -243,15 +245,17 @@ class EADCTransformerModel(EADCTransformerPreTrainedModel):
         wants_states = self._asked(output_hidden_states, "output_hidden_states")
         wants_attentions = self._asked(output_attentions, "output_attentions")
         wants_maps = self._asked(output_maps, "output_maps")
+        wants_each_map = wants_maps or wants_attentions  # else one lives no longer than is needed
         hidden_states = [hidden_BND]
         maps: list[Tensor | None] = []
         previous_map: Tensor | None = None
-        for block in self.blocks:
-            hidden_BND, first_map, previous_map = block(hidden_BND, previous_map, mask_BN)
-            if wants_states:
-                hidden_states.append(hidden_BND)
-            if wants_maps or wants_attentions:  # else a map lives no longer than the next layer
-                maps += [first_map, previous_map]
+        for blocks in self.segments(self.blocks):
+            hidden_BND, previous_map, *asked = self.run_segment(
+                _run, blocks, hidden_BND, previous_map, mask_BN, wants_states, wants_each_map
+            )
+            states = len(blocks) if wants_states else 0
+            hidden_states += asked[:states]
+            maps += asked[states:]
         return EADCTransformerModelOutput(
             last_hidden_state=_zero_padded(hidden_BND, mask_BN),
             position_mask=mask_BN,
@@ -262,6 +266,26 @@ class EADCTransformerModel(EADCTransformerPreTrainedModel):
 
     def _asked(self, argument: bool | None, name: str) -> bool:
         return bool(getattr(self.config, name, False) if argument is None else argument)
+
+
+def _run(
+    blocks: Sequence[nn.Module],
+    hidden_BND: Tensor,
+    previous_map: Tensor | None,
+    mask_BN: Tensor | None,
+    wants_states: bool,
+    wants_maps: bool,
+) -> tuple[Tensor | None, ...]:
+    """Return the hidden states, the last map, and what is asked for: states first, then maps."""
+    states: list[Tensor] = []
+    maps: list[Tensor | None] = []
+    for block in blocks:
+        hidden_BND, first_map, previous_map = block(hidden_BND, previous_map, mask_BN)
+        if wants_states:
+            states.append(hidden_BND)
+        if wants_maps:
+            maps += [first_map, previous_map]
+    return hidden_BND, previous_map, *states, *maps
 
 
 def _present(maps: list[Tensor | None]) -> tuple[Tensor, ...]:

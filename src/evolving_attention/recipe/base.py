@@ -54,8 +54,11 @@ class TrainingOptions:
         After the epoch is chosen, train again on all of the training part for that many epochs.
     precision : {"float32", "bfloat16"}
         bfloat16: mixed precision.
-    gradient_checkpointing : bool
-        Recompute blocks in the backward pass to save memory.
+    gradient_checkpointing : bool or int
+        Recompute blocks in the backward pass to save memory: a block then keeps its input and its
+        previous map alone. A number: blocks in a segment, which keeps those of its first block
+        alone, at the price of a third forward pass. True: one block, or of more than 8 blocks
+        about the square root of their number, where the network has segments.
     checkpoint_every : float or None
         Seconds between two checkpoints, from which ``--resume`` goes on; 0: after every update;
         None: no checkpoints.
@@ -78,7 +81,7 @@ class TrainingOptions:
     select_by: Literal["loss", "metric"] = "loss"
     refit: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | int = False
     checkpoint_every: float | None = 60.0
     tensorboard: bool = False
 

@@ -22,6 +22,12 @@ def check_options(options: TrainingOptions) -> None:
         if isinstance(value, bool) or not is_valid(value):
             raise InputError(f"training.{name} must be {wanted}, got {value!r}.")
     check_literals(options, "optimizer", "schedule", "select_by", "precision", prefix="training.")
+    segment = options.gradient_checkpointing
+    if not (isinstance(segment, bool) or _is_count(segment)):
+        raise InputError(
+            "training.gradient_checkpointing must be true, false or a number of blocks, at least "
+            f"1, got {segment!r}."
+        )
     if options.validation == 0:
         for name in ("patience", "refit"):
             if getattr(options, name):
