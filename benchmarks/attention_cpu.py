@@ -19,7 +19,11 @@ beside the layer's arguments and results, in maps.
 Where the time of the CPU backend goes is told by leaving out: the layer without its convolution,
 and without its previous map, for the sizes of --parts.
 
-With ``--output``, attention_cpu.csv and attention_cpu_parts.csv are written as they grow.
+A stack of layers tells peak memory, in maps: what PyTorch's allocator hands out at the most, beside
+the stack's input, in inference, and in a training step for each layer, all of its maps included.
+
+With ``--output``, attention_cpu.csv, attention_cpu_parts.csv and attention_cpu_stack.csv are
+written as they grow.
 """
 
 import statistics
@@ -32,9 +36,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from peak_memory import peak_allocated
 from torch import Tensor
 
-from evolving_attention.attention import evolving_attention, explain_backend
+from evolving_attention.attention import EvolvingAttention, evolving_attention, explain_backend
 
 #: Queries from which on choosing a backend takes no time that could be measured.
 LONG = 512
@@ -196,6 +201,35 @@ def parts(
     return rows
 
 
+def stack_memory(
+    way: str, B: int, H: int, N: int, E: int, layers: int = 8
+) -> dict[str, int | float | str]:
+    """Return the row of a stack that evolves from its second layer on."""
+    torch.manual_seed(0)
+    stack = [EvolvingAttention(H, backend=way)]
+    stack += [EvolvingAttention(H, **SHARES, backend=way) for _ in range(layers - 1)]
+    states = torch.randn(B, H, N, E, requires_grad=True)
+
+    def infer() -> Tensor:
+        hidden, own_map = states, None
+        for layer in stack:
+            hidden, own_map = layer(hidden, hidden, hidden, own_map)
+        return hidden
+
+    def train() -> None:
+        infer().sum().backward()
+
+    train()  # what is allocated once
+    one_map = 4 * B * H * N * N
+    with torch.no_grad():
+        inference = peak_allocated(infer) / one_map
+    training = peak_allocated(train) / one_map
+    return {"B": B, "H": H, "N": N, "E": E, "layers": layers, "way": way} | {
+        "inference_maps": inference,
+        "training_maps_a_layer": training / layers,
+    }
+
+
 def write(rows: list[dict[str, object]], folder: Path | None, name: str) -> None:
     if folder is not None:
         pd.DataFrame(rows).to_csv(folder / name, index=False, float_format="%.4g")
@@ -231,6 +265,10 @@ def main() -> None:
         rows += parts(batch_of(N), H, N, E, options.repeats, rates)
         print(pd.DataFrame(rows[-2:]).to_string(index=False, float_format="{:.3g}".format))
         write(rows, options.output, "attention_cpu_parts.csv")
+    rows = []
+    for N, way in product((128, 512), ("reference", "banded")):
+        rows.append(stack_memory(way, batch_of(N), 8, N, 16))
+        write(rows, options.output, "attention_cpu_stack.csv")
 
 
 if __name__ == "__main__":

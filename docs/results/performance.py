@@ -39,10 +39,21 @@ Milliseconds of a layer; the convolution and the previous map are what the layer
 without them, and in brackets is the limit of the part. The rest is the products of queries, keys
 and values, whose limit is given, and the softmax with its exponentials, of which no limit knows.
 """
-MEMORY = """## Memory between the passes
+MEMORY = """## Memory
 
-What autograd keeps for a layer beside its arguments and results, in maps. Of the CPU backend that
-is a bit for each entry, 1/32 of a map, and two numbers a row.
+What autograd keeps for a layer between the passes beside its arguments and results, in maps. Of the
+CPU backend that is a bit for each entry, 1/32 of a map, and two numbers a row.
+"""
+STACK = """The most that lives at a time in a stack of {layers} layers, in maps: in inference, and
+in a training step, there for each layer, its map and all that both passes need included. Inference
+holds the previous map and the new one.
+"""
+LONG = """## Long series
+
+Training steps of an EA-DC-Transformer and its twin (width, heads and layers as told), by
+`benchmarks/long_series.py`, each in a process of its own. *segment*: blocks that are recomputed
+together, 0: nothing is recomputed. The peak is all of the process's resident memory; in maps it is
+the growth over a step with a tiny batch.
 """
 CHOICE = """## How `"auto"` chooses
 
@@ -70,7 +81,7 @@ def gains(table: pd.DataFrame, column: str) -> str:
     return markdown(["layer", *ways], cells)
 
 
-def aims(table: pd.DataFrame) -> str:
+def aims(table: pd.DataFrame, stack: pd.DataFrame) -> str:
     """Tell of each aim what was measured, from the least to the most, and whether it is met."""
     by = {way: rows.set_index(["H", "N", "E"]) for way, rows in table.groupby("way")}
     cells = []
@@ -87,6 +98,8 @@ def aims(table: pd.DataFrame) -> str:
                 ]
     kept = by["banded"]["kept_maps"]
     cells.append(verdict("training keeps at most 1.25 maps a layer", kept, kept <= 1.25))
+    maps = stack.loc[stack["way"] == "banded", "inference_maps"]
+    cells.append(verdict("inference holds one map a stack", maps, maps <= 1.1))
     return markdown(["aim", "measured", ""], cells)
 
 
@@ -138,18 +151,40 @@ def memory(layers: pd.DataFrame) -> str:
     return markdown(["backend", *(f"N = {length}" for length in kept)], cells)
 
 
+def stacks(table: pd.DataFrame) -> str:
+    cells = [
+        [f"{row['way']}, " + " x ".join(str(row[name]) for name in "BHNE")]
+        + [f"{row[name]:.2f}" for name in ("inference_maps", "training_maps_a_layer")]
+        for row in table.to_dict("records")
+    ]
+    return markdown(["stack", "inference", "training, a layer"], cells)
+
+
+def long_series(table: pd.DataFrame) -> str:
+    table = table.assign(size=table["steps"].astype(str) + " x " + table["batch"].astype(str))
+    names = ("series", "size", "width", "heads", "layers", "form", "segment")
+    numbers = {"peak_GB": ".2f", "growth_maps": ".1f", "cpu_seconds": ".1f"}
+    cells = [
+        [*(str(row[name]) for name in names), *(f"{row[k]:{form}}" for k, form in numbers.items())]
+        for row in table.to_dict("records")
+    ]
+    titles = ("peak GB", "maps", "CPU seconds a step")
+    return markdown([*names, *titles], cells)
+
+
 def main(folder: Path) -> None:
     layers = pd.read_csv(folder / "attention_cpu.csv")
     choice = CHOICE.format(
         convolved=banded.SMALLEST_CONVOLVED, plain=banded.SMALLEST_PLAIN, width=banded.WIDEST_PLAIN
     )
+    stack = pd.read_csv(folder / "attention_cpu_stack.csv")
     rates = {"gflops": layers["GFLOPs"].iloc[0], "bandwidth": layers["GB/s"].iloc[0]}
     parts = [
         INTRODUCTION.format(**rates),
         NETWORKS,
         networks(pd.read_csv(folder / "training_step.csv")),
         "## Aims\n",
-        aims(layers),
+        aims(layers, stack),
         LAYERS,
         "### The forward pass\n",
         gains(layers, "forward_gain"),
@@ -159,8 +194,12 @@ def main(folder: Path) -> None:
         where_time_goes(pd.read_csv(folder / "attention_cpu_parts.csv")),
         MEMORY,
         memory(layers),
+        STACK.format(layers=stack["layers"].iloc[0]),
+        stacks(stack),
         choice,
     ]
+    if (longer := folder / "long_series.csv").is_file():
+        parts += [LONG, long_series(pd.read_csv(longer))]
     (folder / "performance.md").write_text("\n".join(part.rstrip() + "\n" for part in parts))
 
 

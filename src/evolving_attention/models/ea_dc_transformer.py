@@ -19,7 +19,6 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     AutoModelForTimeSeriesPrediction,
-    PreTrainedModel,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
@@ -181,7 +180,7 @@ def _augmented_convolution(
     )
 
 
-class EADCTransformerPreTrainedModel(SegmentedModel, PreTrainedModel):
+class EADCTransformerPreTrainedModel(SegmentedModel):
     """Initialisation, saving and loading."""
 
     config: EADCTransformerConfig

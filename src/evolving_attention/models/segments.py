@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 __all__ = ["HasSegments", "SegmentedModel", "default_segment"]
 
@@ -67,14 +68,14 @@ class HasSegments(nn.Module):
         return function(*inputs)
 
 
-class SegmentedModel:
+class SegmentedModel(PreTrainedModel):
     """A model of transformers whose gradient checkpointing takes ``segment``.
 
     ``model.gradient_checkpointing_enable({"use_reentrant": False, "segment": 4})``; without it, or
     with None, a segment has the default length.
     """
 
-    def _set_gradient_checkpointing(
+    def _set_gradient_checkpointing(  # type: ignore[override]
         self,
         enable: bool = True,
         gradient_checkpointing_func: Callable[..., Any] = checkpoint,
@@ -88,7 +89,7 @@ class SegmentedModel:
             gradient_checkpointing_func = functools.partial(
                 gradient_checkpointing_func.func, **given
             )
-        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **options)  # type: ignore[misc]
-        for module in self.modules():  # type: ignore[attr-defined]
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **options)
+        for module in self.modules():
             if isinstance(module, HasSegments):
                 module.segment = segment
