@@ -54,8 +54,10 @@ class TrainingOptions:
         After the epoch is chosen, train again on all of the training part for that many epochs.
     precision : {"float32", "bfloat16"}
         bfloat16: mixed precision.
-    gradient_checkpointing : bool
-        Recompute blocks in the backward pass to save memory.
+    gradient_checkpointing : bool, "segments" or int
+        Recompute in the backward pass to save memory. True: block by block, which keeps a map for
+        each. ``"segments"``: several layers together, which keeps few maps, however deep the
+        network; a number: as many layers.
     checkpoint_every : float or None
         Seconds between two checkpoints, from which ``--resume`` goes on; 0: after every update;
         None: no checkpoints.
@@ -78,7 +80,7 @@ class TrainingOptions:
     select_by: Literal["loss", "metric"] = "loss"
     refit: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | int | Literal["segments"] = False
     checkpoint_every: float | None = 60.0
     tensorboard: bool = False
 

@@ -31,6 +31,7 @@ from evolving_attention.trainer.contracts import TrainedNetwork, TrainingTask
 from evolving_attention.trainer.network_trainer import NetworkTrainer
 from evolving_attention.trainer.processes import first_alone, process_count
 from evolving_attention.trainer.quiet import quiet
+from evolving_attention.trainer.recomputation import recompute
 from evolving_attention.trainer.resuming import Clock, WriteCheckpoints
 from evolving_attention.trainer.tracking import tensorboard_callback
 
@@ -116,10 +117,7 @@ class Fitting:
         folder: Path,
     ) -> NetworkTrainer:
         task, options = self.task, self.options
-        if options.gradient_checkpointing:
-            # transformers renamed it; the old name goes in version 6
-            enable = getattr(model, "activation_checkpointing_enable", None)
-            (enable or model.gradient_checkpointing_enable)()
+        recompute(model, options.gradient_checkpointing)
         AcceleratorState._reset_state()  # else it refuses another precision than the last network's
         trainer = NetworkTrainer(
             model,
