@@ -46,15 +46,17 @@ class SegmentCheckpointing(PreTrainedModel):
         ValueError
             ``length`` is below 1.
         """
+        base: Any = self.base_model
         if length is None:
-            length = max(1, round(math.sqrt(self.base_model.num_segment_layers)))
+            length = max(1, round(math.sqrt(base.num_segment_layers)))
         if length < 1:
             raise ValueError(f"a segment must have at least 1 layer, got {length}.")
-        self.base_model.segment_length = length
+        base.segment_length = length
 
     def segment_checkpointing_disable(self) -> None:
         """Keep what every layer needs, and recompute nothing."""
-        self.base_model.segment_length = None
+        base: Any = self.base_model
+        base.segment_length = None
 
     @property
     def num_segment_layers(self) -> int:
