@@ -1,14 +1,15 @@
 """Memory and time of a training step with long series: evolving and twin, recomputing and not.
 
     python benchmarks/long_series.py [--data NAME_TRAIN.ts] [--lengths 896] [--batch 16]
-        [--width 128] [--blocks 4] [--forms evolving twin] [--recompute 0 1 2] [--steps 2]
+        [--width 128] [--blocks 4] [--forms evolving twin] [--recompute none blocks segments] [--steps 2]
         [--output docs/results/long_series.csv]
 
 Every case has a process of its own, which first makes a step with a tiny batch, so that what is
 loaded and compiled once is not counted. Peak memory is the largest resident set of the process
 (``ru_maxrss``), as it is and as growth over that first step in maps: bytes of one [B, H, N, N] map
 in float32. Time is the processor's, of the last of ``--steps``, all threads together.
-``--recompute`` is the number of blocks in a segment, 0 without recomputation. Series are random
+``--recompute`` is what ``training.gradient_checkpointing`` has: nothing is recomputed, every block,
+or segments of layers. Series are random
 numbers, or with ``--data`` the first of a file, of its length. Rows are added to the CSV as they
 are measured. See what a case needs before running a longer one: nothing here keeps it from taking
 all of the machine's memory.
@@ -28,8 +29,10 @@ from torch import Tensor
 
 from evolving_attention.attention import attention_backend
 from evolving_attention.models import EADCTransformerConfig, EADCTransformerForClassification
+from evolving_attention.trainer.recomputation import recompute
 
 CHANNELS = 6  # of random series
+RECOMPUTE = {"none": False, "blocks": True, "segments": "segments"}
 
 
 def series_of(path: Path | None, batch: int, length: int) -> Tensor:
@@ -43,11 +46,10 @@ def series_of(path: Path | None, batch: int, length: int) -> Tensor:
     return (values - values.mean((0, 1))) / values.std((0, 1))
 
 
-def make_step(config: EADCTransformerConfig, values: Tensor, segment: int):
+def make_step(config: EADCTransformerConfig, values: Tensor, recomputed: str):
     torch.manual_seed(0)
     model = EADCTransformerForClassification(config).train()
-    if segment:
-        model.gradient_checkpointing_enable({"use_reentrant": False, "segment": segment})
+    recompute(model, RECOMPUTE[recomputed])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     labels = torch.arange(len(values)) % config.num_labels
 
@@ -66,14 +68,14 @@ def peak() -> int:
 
 
 def run(
-    config: EADCTransformerConfig, values: Tensor, segment: int, steps: int, result: Any
+    config: EADCTransformerConfig, values: Tensor, recomputed: str, steps: int, result: Any
 ) -> None:
     """Fill in peak bytes before and after, and seconds of the last step."""
     for backend in ("banded", "reference"):
         with attention_backend(backend):
-            make_step(config, values[:2, :16], segment)()
+            make_step(config, values[:2, :16], recomputed)()
     result[0] = peak()
-    step = make_step(config, values, segment)
+    step = make_step(config, values, recomputed)
     for _ in range(steps):
         started = time.process_time()
         step()
@@ -81,7 +83,7 @@ def run(
     result[1] = peak()
 
 
-def measure(options: Any, length: int, form: str, segment: int) -> dict[str, object]:
+def measure(options: Any, length: int, form: str, recomputed: str) -> dict[str, object]:
     """Return the row of a case."""
     values = series_of(options.data, options.batch, length)
     batch, length, channels = values.shape
@@ -96,7 +98,7 @@ def measure(options: Any, length: int, form: str, segment: int) -> dict[str, obj
     config = config.twin() if form == "twin" else config
     context = multiprocessing.get_context("spawn")
     result = context.Array("d", 3)
-    process = context.Process(target=run, args=(config, values, segment, options.steps, result))
+    process = context.Process(target=run, args=(config, values, recomputed, options.steps, result))
     process.start()
     process.join()
     if process.exitcode:
@@ -111,7 +113,7 @@ def measure(options: Any, length: int, form: str, segment: int) -> dict[str, obj
         "heads": config.num_attention_heads,
         "layers": 2 * options.blocks,
         "form": form,
-        "segment": segment,
+        "recomputed": recomputed,
         "peak_GB": after / 1e9,
         "map_GB": one_map / 1e9,
         "growth_maps": (after - before) / one_map,
@@ -127,13 +129,13 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--blocks", type=int, default=4, help="of two attention layers each")
     parser.add_argument("--forms", nargs="+", default=["evolving", "twin"])
-    parser.add_argument("--recompute", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--recompute", nargs="+", default=list(RECOMPUTE), choices=RECOMPUTE)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--output", type=Path, help="a CSV that rows are added to")
     options = parser.parse_args()
     lengths = [0] if options.data else options.lengths  # a file has one of its own
-    for length, form, segment in product(lengths, options.forms, options.recompute):
-        row = pd.DataFrame([measure(options, length, form, segment)])
+    for length, form, recomputed in product(lengths, options.forms, options.recompute):
+        row = pd.DataFrame([measure(options, length, form, recomputed)])
         print(row.to_string(index=False, float_format="{:.4g}".format), flush=True)
         if options.output:
             is_new = not options.output.is_file()

@@ -353,17 +353,6 @@ def test_gradient_checkpointing_computes_twice_and_changes_nothing_else(unequal)
         torch.testing.assert_close(weights, state(expected)[name], rtol=1e-4, atol=1e-6)
 
 
-def test_recomputing_in_segments_trains_the_same_network_to_the_bit():
-    options = {"model": {"num_blocks": 3, "branch_dropout": 0.5}, "validation": 0.0, "epochs": 2}
-    assert same_weights(train(gradient_checkpointing=2, **options), train(**options))
-
-
-@pytest.mark.parametrize("segment", [0, -2, 1.5, "all"])
-def test_segments_of_no_number_of_blocks_are_refused(segment):
-    with one_sentence("training.gradient_checkpointing", "number of blocks"):
-        train(gradient_checkpointing=segment)
-
-
 def test_gradients_are_clipped():
     unclipped = train(gradient_clip=0.0)
     assert same_weights(unclipped, train(gradient_clip=1e9))

@@ -51,8 +51,8 @@ holds the previous map and the new one.
 LONG = """## Long series
 
 Training steps of an EA-DC-Transformer and its twin (width, heads and layers as told), by
-`benchmarks/long_series.py`, each in a process of its own. *segment*: blocks that are recomputed
-together, 0: nothing is recomputed. The peak is all of the process's resident memory; in maps it is
+`benchmarks/long_series.py`, each in a process of its own. *recomputed* is what is computed again
+in the backward pass, to the same bits ([how](../scaling.md)). The peak is all of the process's resident memory; in maps it is
 the growth over a step with a tiny batch.
 """
 CHOICE = """## How `"auto"` chooses
@@ -162,7 +162,7 @@ def stacks(table: pd.DataFrame) -> str:
 
 def long_series(table: pd.DataFrame) -> str:
     table = table.assign(size=table["steps"].astype(str) + " x " + table["batch"].astype(str))
-    names = ("series", "size", "width", "heads", "layers", "form", "segment")
+    names = ("series", "size", "width", "heads", "layers", "form", "recomputed")
     numbers = {"peak_GB": ".2f", "growth_maps": ".1f", "cpu_seconds": ".1f"}
     cells = [
         [*(str(row[name]) for name in names), *(f"{row[k]:{form}}" for k, form in numbers.items())]

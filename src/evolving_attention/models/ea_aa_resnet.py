@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
@@ -26,6 +26,7 @@ from evolving_attention.models.augmented_convolution import AugmentedConv2d, Bra
 from evolving_attention.models.class_loss import ClassLoss
 from evolving_attention.models.counted_batch_norm import CountedBatchNorm2d
 from evolving_attention.models.ea_aa_resnet_config import EAAAResNetConfig
+from evolving_attention.models.segments import Layer, SegmentCheckpointing, run_in_segments
 
 __all__ = [
     "EAAAResNetConfig",
@@ -260,7 +261,7 @@ def _stages(config: EAAAResNetConfig) -> Iterator[nn.ModuleList]:
         yield blocks
 
 
-class EAAAResNetPreTrainedModel(PreTrainedModel):
+class EAAAResNetPreTrainedModel(SegmentCheckpointing):
     """Initialisation, saving and loading."""
 
     config: EAAAResNetConfig
@@ -354,7 +355,11 @@ class EAAAResNetModel(EAAAResNetPreTrainedModel):
         _check_images(pixel_values, self.config)
         wants_attentions = self._asked(output_attentions, "output_attentions")
         wants_maps = self._asked(output_maps, "output_maps")
+        wants_states = self._asked(output_hidden_states, "output_hidden_states")
         hidden_BCYX = self.stem(pixel_values)
+        if self._recomputes() and not (wants_states or wants_attentions or wants_maps):
+            hidden_BCYX = self._run_in_segments(hidden_BCYX)
+            return EAAAResNetModelOutput(hidden_BCYX, hidden_BCYX.mean((2, 3)))
         hidden_states = [hidden_BCYX]
         maps: list[Tensor] = []
         kept = maps if wants_maps or wants_attentions else None
@@ -362,7 +367,6 @@ class EAAAResNetModel(EAAAResNetPreTrainedModel):
         for stage in range(len(self.stages)):
             hidden_BCYX, previous_map = self.run_stage(stage, hidden_BCYX, previous_map, kept)
             hidden_states.append(hidden_BCYX)
-        wants_states = self._asked(output_hidden_states, "output_hidden_states")
         return EAAAResNetModelOutput(
             last_hidden_state=hidden_BCYX,
             pooler_output=hidden_BCYX.mean((2, 3)),
@@ -389,8 +393,28 @@ class EAAAResNetModel(EAAAResNetPreTrainedModel):
                 kept.extend(maps)
         return hidden_BCYX, previous_map
 
+    @property
+    def num_segment_layers(self) -> int:
+        """Blocks of all stages."""
+        return sum(self.config.depths)
+
+    def _run_in_segments(self, hidden_BCYX: Tensor) -> Tensor:
+        """Run all blocks, keeping what one block of each segment was given."""
+        layers = [_layer(block) for blocks in self.stages for block in blocks]  # type: ignore[attr-defined]
+        assert self.segment_length is not None
+        hidden_BCYX, _ = run_in_segments(layers, (hidden_BCYX, None), self.segment_length)
+        return hidden_BCYX
+
     def _asked(self, argument: bool | None, name: str) -> bool:
         return bool(getattr(self.config, name, False) if argument is None else argument)
+
+
+def _layer(block: EAAAResNetBlock) -> Layer:
+    def run(hidden_BCYX: Tensor, previous_map: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        hidden_BCYX, maps = block(hidden_BCYX, previous_map)
+        return hidden_BCYX, maps[-1] if maps else previous_map
+
+    return run
 
 
 def _check_images(pixel_values_BCYX: Tensor, config: EAAAResNetConfig) -> None:

@@ -7,7 +7,6 @@ Source: "Convolution-enhanced Evolving Attention Networks" (TPAMI 2023), without
 release.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -30,7 +29,7 @@ from evolving_attention.models.class_loss import ClassLoss
 from evolving_attention.models.ea_dc_transformer_config import EADCTransformerConfig
 from evolving_attention.models.masked_batch_norm import MaskedBatchNorm
 from evolving_attention.models.pooling import Pooling
-from evolving_attention.models.segments import HasSegments, SegmentedModel
+from evolving_attention.models.segments import Layer, SegmentCheckpointing, run_in_segments
 
 __all__ = [
     "EADCTransformerConfig",
@@ -152,11 +151,28 @@ class EADCTransformerBlock(GradientCheckpointingLayer):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the hidden states and the maps of the two layers, if there is attention."""
         residual_BND = hidden_BND
-        hidden_BND, first_map = self.first_convolution(hidden_BND, previous_map, mask_BN)
-        hidden_BND = self.first_feed_forward(self.first_norm(hidden_BND, mask_BN))
-        hidden_BND, second_map = self.second_convolution(hidden_BND, first_map, mask_BN)
+        hidden_BND, first_map = self.first_half(hidden_BND, previous_map, mask_BN)
+        hidden_BND, second_map = self.second_half(hidden_BND, residual_BND, first_map, mask_BN)
+        return hidden_BND, first_map, second_map
+
+    def first_half(
+        self, hidden_BND: Tensor, previous_map: Tensor | None, mask_BN: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the hidden states and the map of the first layer."""
+        hidden_BND, map_BHNN = self.first_convolution(hidden_BND, previous_map, mask_BN)
+        return self.first_feed_forward(self.first_norm(hidden_BND, mask_BN)), map_BHNN
+
+    def second_half(
+        self,
+        hidden_BND: Tensor,
+        residual_BND: Tensor,
+        previous_map: Tensor | None,
+        mask_BN: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the hidden states of the block and the map of the second layer."""
+        hidden_BND, map_BHNN = self.second_convolution(hidden_BND, previous_map, mask_BN)
         hidden_BND = self.second_feed_forward(self.second_norm(hidden_BND, mask_BN))
-        return self.output_norm(hidden_BND + residual_BND, mask_BN), first_map, second_map
+        return self.output_norm(hidden_BND + residual_BND, mask_BN), map_BHNN
 
 
 def _augmented_convolution(
@@ -180,7 +196,7 @@ def _augmented_convolution(
     )
 
 
-class EADCTransformerPreTrainedModel(SegmentedModel):
+class EADCTransformerPreTrainedModel(SegmentCheckpointing):
     """Initialisation, saving and loading."""
 
     config: EADCTransformerConfig
@@ -200,7 +216,7 @@ class EADCTransformerPreTrainedModel(SegmentedModel):
             reset()
 
 
-class EADCTransformerModel(HasSegments, EADCTransformerPreTrainedModel):
+class EADCTransformerModel(EADCTransformerPreTrainedModel):
     """The EA-DC-Transformer without a head: one vector for each position."""
 
     def __init__(self, config: EADCTransformerConfig) -> None:
@@ -244,17 +260,18 @@ class EADCTransformerModel(HasSegments, EADCTransformerPreTrainedModel):
         wants_states = self._asked(output_hidden_states, "output_hidden_states")
         wants_attentions = self._asked(output_attentions, "output_attentions")
         wants_maps = self._asked(output_maps, "output_maps")
-        wants_each_map = wants_maps or wants_attentions  # else one lives no longer than is needed
         hidden_states = [hidden_BND]
         maps: list[Tensor | None] = []
         previous_map: Tensor | None = None
-        for blocks in self.segments(self.blocks):
-            hidden_BND, previous_map, *asked = self.run_segment(
-                _run, blocks, hidden_BND, previous_map, mask_BN, wants_states, wants_each_map
-            )
-            states = len(blocks) if wants_states else 0
-            hidden_states += asked[:states]
-            maps += asked[states:]
+        if self._recomputes() and not (wants_states or wants_attentions or wants_maps):
+            hidden_BND = self._run_in_segments(hidden_BND, mask_BN)
+            return EADCTransformerModelOutput(_zero_padded(hidden_BND, mask_BN), mask_BN)
+        for block in self.blocks:
+            hidden_BND, first_map, previous_map = block(hidden_BND, previous_map, mask_BN)
+            if wants_states:
+                hidden_states.append(hidden_BND)
+            if wants_maps or wants_attentions:  # else a map lives no longer than the next layer
+                maps += [first_map, previous_map]
         return EADCTransformerModelOutput(
             last_hidden_state=_zero_padded(hidden_BND, mask_BN),
             position_mask=mask_BN,
@@ -263,28 +280,39 @@ class EADCTransformerModel(HasSegments, EADCTransformerPreTrainedModel):
             maps=_present(maps) if wants_maps else None,
         )
 
+    @property
+    def num_segment_layers(self) -> int:
+        """Attention layers, two a block."""
+        return 2 * len(self.blocks)
+
+    def _run_in_segments(self, hidden_BND: Tensor, mask_BN: Tensor | None) -> Tensor:
+        """Run the blocks, half by half, keeping a map for each segment of halves."""
+        layers = [half for block in self.blocks for half in _halves(block, mask_BN)]  # type: ignore[arg-type]
+        assert self.segment_length is not None
+        hidden_BND, *_ = run_in_segments(layers, (hidden_BND, None, None), self.segment_length)
+        return hidden_BND
+
     def _asked(self, argument: bool | None, name: str) -> bool:
         return bool(getattr(self.config, name, False) if argument is None else argument)
 
 
-def _run(
-    blocks: Sequence[nn.Module],
-    hidden_BND: Tensor,
-    previous_map: Tensor | None,
-    mask_BN: Tensor | None,
-    wants_states: bool,
-    wants_maps: bool,
-) -> tuple[Tensor | None, ...]:
-    """Return the hidden states, the last map, and what is asked for: states first, then maps."""
-    states: list[Tensor] = []
-    maps: list[Tensor | None] = []
-    for block in blocks:
-        hidden_BND, first_map, previous_map = block(hidden_BND, previous_map, mask_BN)
-        if wants_states:
-            states.append(hidden_BND)
-        if wants_maps:
-            maps += [first_map, previous_map]
-    return hidden_BND, previous_map, *states, *maps
+def _halves(block: EADCTransformerBlock, mask_BN: Tensor | None) -> tuple[Layer, Layer]:
+    """Return the layers of a block; between them the state has the block's residual too."""
+
+    def first(
+        hidden_BND: Tensor, _: None, previous_map: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        residual_BND = hidden_BND
+        hidden_BND, map_BHNN = block.first_half(hidden_BND, previous_map, mask_BN)
+        return hidden_BND, residual_BND, map_BHNN
+
+    def second(
+        hidden_BND: Tensor, residual_BND: Tensor, previous_map: Tensor | None
+    ) -> tuple[Tensor, None, Tensor | None]:
+        hidden_BND, map_BHNN = block.second_half(hidden_BND, residual_BND, previous_map, mask_BN)
+        return hidden_BND, None, map_BHNN
+
+    return first, second
 
 
 def _present(maps: list[Tensor | None]) -> tuple[Tensor, ...]:

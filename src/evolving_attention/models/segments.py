@@ -1,95 +1,106 @@
-"""Recomputation in segments of blocks: memory for a few maps, however deep the network.
+"""Recomputation in segments of layers: memory for a few maps, however deep the network.
 
-With gradient checkpointing a block keeps its input for the backward pass, the previous map too: a
-map a block. Here a stretch of blocks, a segment, keeps one input. When the backward pass reaches
-it, it runs again, its blocks keep theirs, and each of them runs again in its turn. That is three
-forward passes instead of two, for the maps of about two square roots of the depth.
+The usual checkpoint of every layer keeps what the layer was given, and that is a map: one a layer.
+Here a *segment* of layers keeps only what its first layer was given. The backward pass runs the
+segment again, now with a checkpoint a layer, then each of its layers: of L layers in segments of s,
+about L / s + s maps live at a time, and what one layer keeps. That costs up to two more forward
+passes.
 """
 
-import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-__all__ = ["HasSegments", "SegmentedModel", "default_segment"]
+__all__ = ["SegmentCheckpointing", "run_in_segments"]
+
+#: A layer: from the state of a stack (its hidden states, the map...) to the next state.
+Layer = Callable[..., tuple[Any, ...]]
 
 
-#: Blocks of the deepest network that recomputes them one by one: with so few, what a block makes
-#: while it runs again outweighs the maps that are kept, and a third forward pass saves little.
-FEW_BLOCKS = 8
+class SegmentCheckpointing(PreTrainedModel):
+    """Adds segments to a model whose base model runs its layers by :func:`run_in_segments`."""
 
+    #: Of the base model: layers in a segment; None: nothing is recomputed in segments.
+    segment_length: int | None = None
 
-def default_segment(blocks: int) -> int:
-    """Return how many blocks make a segment: the square root of the depth, 1 for a few blocks."""
-    return math.isqrt(blocks) if blocks > FEW_BLOCKS else 1
+    def segment_checkpointing_enable(self, length: int | None = None) -> None:
+        """Recompute segments of layers in the backward pass, to keep fewer maps in training.
 
+        Gradients, statistics and dropout are those of a network that recomputes nothing, to the
+        bit. Where maps, probabilities or hidden states are asked for, nothing is recomputed, as
+        they are kept anyhow.
 
-class HasSegments(nn.Module):
-    """A module with a stack of blocks that can run again in segments.
+        Parameters
+        ----------
+        length : int, optional
+            Layers in a segment. Default: about the square root of their number, which keeps the
+            fewest maps.
 
-    Attributes
-    ----------
-    gradient_checkpointing : bool
-        Whether blocks are run again; transformers sets it, on the blocks as well.
-    segment : int or None
-        Blocks in a segment; None: :func:`default_segment`.
-    """
-
-    gradient_checkpointing = False
-    segment: int | None = None
-    _gradient_checkpointing_func: Callable[..., Any] = staticmethod(checkpoint)
-
-    def segments(self, blocks: Iterable[nn.Module]) -> Iterator[Sequence[nn.Module]]:
-        """Cut a stack into the stretches that :meth:`run_segment` is to be given."""
-        blocks = list(blocks)
-        size = len(blocks)
-        if self.gradient_checkpointing and self.training:
-            size = self.segment or default_segment(len(blocks))
-        for first in range(0, len(blocks), max(1, size)):
-            yield blocks[first : first + size]
-
-    def run_segment(
-        self,
-        run: Callable[..., tuple[Any, ...]],
-        blocks: Sequence[nn.Module],
-        *inputs: Any,
-    ) -> tuple[Any, ...]:
-        """Return ``run(blocks, *inputs)``, of which no more than the inputs is kept.
-
-        A single block sees to that itself.
+        Raises
+        ------
+        ValueError
+            ``length`` is below 1.
         """
-        function = functools.partial(run, blocks)
-        if self.gradient_checkpointing and self.training and len(blocks) > 1:
-            return self._gradient_checkpointing_func(function, *inputs)
-        return function(*inputs)
+        base: Any = self.base_model
+        if length is None:
+            length = max(1, round(math.sqrt(base.num_segment_layers)))
+        if length < 1:
+            raise ValueError(f"a segment must have at least 1 layer, got {length}.")
+        base.segment_length = length
+
+    def segment_checkpointing_disable(self) -> None:
+        """Keep what every layer needs, and recompute nothing."""
+        base: Any = self.base_model
+        base.segment_length = None
+
+    @property
+    def num_segment_layers(self) -> int:
+        """Layers that segments are made of."""
+        raise NotImplementedError
+
+    def _recomputes(self) -> bool:
+        return self.segment_length is not None and self.training and torch.is_grad_enabled()
 
 
-class SegmentedModel(PreTrainedModel):
-    """A model of transformers whose gradient checkpointing takes ``segment``.
+def run_in_segments(
+    layers: Sequence[Layer], state: tuple[Any, ...], length: int
+) -> tuple[Any, ...]:
+    """Run layers one after the other, and again in the backward pass.
 
-    ``model.gradient_checkpointing_enable({"use_reentrant": False, "segment": 4})``; without it, or
-    with None, a segment has the default length.
+    Parameters
+    ----------
+    layers : sequence of callable
+        Each takes the items of a state, tensors or None, and returns the next state.
+    state : tuple
+        What the first layer is given.
+    length : int
+        Layers in a segment.
+
+    Returns
+    -------
+    tuple
+        The state after the last layer.
     """
+    starts = range(0, len(layers), length)
+    for start in starts:
+        segment = partial(_run, layers[start : start + length])
+        if length == 1 or start == starts[-1]:  # the last one's turn comes at once
+            state = segment(*state)
+        else:
+            state = _checkpoint(segment, *state)
+    return state
 
-    def _set_gradient_checkpointing(  # type: ignore[override]
-        self,
-        enable: bool = True,
-        gradient_checkpointing_func: Callable[..., Any] = checkpoint,
-        **options: Any,
-    ) -> None:
-        given = dict(getattr(gradient_checkpointing_func, "keywords", {}))
-        segment = given.pop("segment", None)
-        if segment is not None and (not isinstance(segment, int) or segment < 1):
-            raise ValueError(f"segment must be a number of blocks, at least 1, got {segment!r}.")
-        if isinstance(gradient_checkpointing_func, functools.partial):
-            gradient_checkpointing_func = functools.partial(
-                gradient_checkpointing_func.func, **given
-            )
-        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **options)
-        for module in self.modules():
-            if isinstance(module, HasSegments):
-                module.segment = segment
+
+def _run(layers: Sequence[Layer], *state: Any) -> tuple[Any, ...]:
+    for layer in layers:
+        state = _checkpoint(layer, *state)
+    return state
+
+
+def _checkpoint(layer: Layer, *state: Any) -> tuple[Any, ...]:
+    return checkpoint(layer, *state, use_reentrant=False)  # type: ignore[no-any-return]

@@ -54,11 +54,10 @@ class TrainingOptions:
         After the epoch is chosen, train again on all of the training part for that many epochs.
     precision : {"float32", "bfloat16"}
         bfloat16: mixed precision.
-    gradient_checkpointing : bool or int
-        Recompute blocks in the backward pass to save memory: a block then keeps its input and its
-        previous map alone. A number: blocks in a segment, which keeps those of its first block
-        alone, at the price of a third forward pass. True: one block, or of more than 8 blocks
-        about the square root of their number, where the network has segments.
+    gradient_checkpointing : bool, "segments" or int
+        Recompute in the backward pass to save memory. True: block by block, which keeps a map for
+        each. ``"segments"``: several layers together, which keeps few maps, however deep the
+        network; a number: as many layers.
     checkpoint_every : float or None
         Seconds between two checkpoints, from which ``--resume`` goes on; 0: after every update;
         None: no checkpoints.
@@ -81,7 +80,7 @@ class TrainingOptions:
     select_by: Literal["loss", "metric"] = "loss"
     refit: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
-    gradient_checkpointing: bool | int = False
+    gradient_checkpointing: bool | int | Literal["segments"] = False
     checkpoint_every: float | None = 60.0
     tensorboard: bool = False
 

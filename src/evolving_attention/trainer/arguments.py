@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import TrainingOptions, check_literals
 from evolving_attention.trainer.processes import process_count
+from evolving_attention.trainer.recomputation import check_recomputation
 
 __all__ = ["check_options", "optimizer_class", "training_arguments"]
 
@@ -21,13 +22,8 @@ def check_options(options: TrainingOptions) -> None:
         value = getattr(options, name)
         if isinstance(value, bool) or not is_valid(value):
             raise InputError(f"training.{name} must be {wanted}, got {value!r}.")
+    check_recomputation(options.gradient_checkpointing)
     check_literals(options, "optimizer", "schedule", "select_by", "precision", prefix="training.")
-    segment = options.gradient_checkpointing
-    if not (isinstance(segment, bool) or _is_count(segment)):
-        raise InputError(
-            "training.gradient_checkpointing must be true, false or a number of blocks, at least "
-            f"1, got {segment!r}."
-        )
     if options.validation == 0:
         for name in ("patience", "refit"):
             if getattr(options, name):

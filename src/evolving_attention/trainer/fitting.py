@@ -117,8 +117,7 @@ class Fitting:
         folder: Path,
     ) -> NetworkTrainer:
         task, options = self.task, self.options
-        if options.gradient_checkpointing:
-            recompute(model, options.gradient_checkpointing)
+        recompute(model, options.gradient_checkpointing)
         AcceleratorState._reset_state()  # else it refuses another precision than the last network's
         trainer = NetworkTrainer(
             model,

@@ -1,36 +1,43 @@
-"""Gradient checkpointing of a network, as a recipe asks for it."""
+"""What a network computes again in the backward pass, to keep less."""
+
+from typing import Any
 
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError
-from evolving_attention.models.segments import SegmentedModel
 
-__all__ = ["recompute"]
+__all__ = ["check_recomputation", "recompute"]
 
 
-def recompute(model: PreTrainedModel, segment: bool | int) -> None:
-    """Let a network recompute its blocks in the backward pass.
+def check_recomputation(value: Any) -> None:
+    """Raise :class:`InputError` unless this is a value of ``training.gradient_checkpointing``."""
+    is_length = isinstance(value, int) and value >= 1
+    if not (isinstance(value, bool) or value == "segments" or is_length):
+        raise InputError(
+            "training.gradient_checkpointing must be true, false, 'segments' or the whole number "
+            f"of a segment's layers, at least 1, got {value!r}."
+        )
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Any that transformers can checkpoint.
-    segment : bool or int
-        Blocks in a segment; True: as the network has it.
+
+def recompute(model: PreTrainedModel, value: bool | int | str) -> None:
+    """Make a network recompute as ``training.gradient_checkpointing`` says.
 
     Raises
     ------
     InputError
-        A number was given, and the network has no segments.
+        It cannot do so in segments.
     """
-    options: dict[str, bool | int] = {"use_reentrant": False}
-    if not isinstance(segment, bool):
-        if not isinstance(model, SegmentedModel):
-            raise InputError(
-                f"training.gradient_checkpointing must be true or false for {type(model).__name__}"
-                f", which recomputes layer by layer, got {segment}."
-            )
-        options["segment"] = segment
-    # transformers renamed it; the old name goes in version 6
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    (enable or model.gradient_checkpointing_enable)(options)
+    if value is False:
+        return
+    if value is True:
+        # transformers renamed it; the old name goes in version 6
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        (enable or model.gradient_checkpointing_enable)()
+        return
+    enable = getattr(model, "segment_checkpointing_enable", None)
+    if enable is None:
+        raise InputError(
+            f"training.gradient_checkpointing={value!r} needs a network that recomputes segments "
+            f"of its layers, and {type(model).__name__} does not; true recomputes layer by layer."
+        )
+    enable(None if value == "segments" else value)
