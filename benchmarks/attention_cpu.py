@@ -243,6 +243,7 @@ def main() -> None:
     compiled = ["8x128x16", "8x512x16", "8x1024x16"]
     parser.add_argument("--compiled", nargs="*", default=compiled, help="HxNxE")
     parser.add_argument("--parts", nargs="*", default=["8x512x16", "16x512x16", "8x2048x16"])
+    parser.add_argument("--stacks", type=int, nargs="*", default=[128, 512], help="lengths")
     parser.add_argument("--repeats", type=int, default=5, help="at N = 512")
     parser.add_argument("--output", type=Path, help="a folder for the CSVs")
     options = parser.parse_args()
@@ -266,7 +267,7 @@ def main() -> None:
         print(pd.DataFrame(rows[-2:]).to_string(index=False, float_format="{:.3g}".format))
         write(rows, options.output, "attention_cpu_parts.csv")
     rows = []
-    for N, way in product((128, 512), ("reference", "banded")):
+    for N, way in product(options.stacks, ("reference", "banded")):
         rows.append(stack_memory(way, batch_of(N), 8, N, 16))
         write(rows, options.output, "attention_cpu_stack.csv")
 

@@ -52,8 +52,8 @@ LONG = """## Long series
 
 Training steps of an EA-DC-Transformer and its twin (width, heads and layers as told), by
 `benchmarks/long_series.py`, each in a process of its own. *recomputed* is what is computed again
-in the backward pass, to the same bits ([how](../scaling.md)). The peak is all of the process's resident memory; in maps it is
-the growth over a step with a tiny batch.
+in the backward pass, to the same bits ([how](../scaling.md)). The peak is all of the process's
+resident memory; in maps it is the growth over a step with a tiny batch.
 """
 CHOICE = """## How `"auto"` chooses
 
