@@ -19,6 +19,7 @@ from evolving_attention.attention.kernels.banded.arguments import (
     array_of,
     plan_for,
     rows_of,
+    strided_rows_of,
 )
 from evolving_attention.attention.kernels.banded.backward import backward, backward_scratch
 from evolving_attention.attention.kernels.banded.forward import forward, forward_scratch
@@ -66,6 +67,7 @@ class _Given(NamedTuple):
         nothing, nowhere = plan.nothing, plan.nothing.reshape(-1)
         no_bias = np.zeros(plan.sizes.H, nothing.dtype)
         mask = rows_of(self.mask, plan.everything)
+        map_bias, bias_steps = strided_rows_of(self.map_bias, nothing)
         return Layer(
             query=array_of(self.query),
             key=array_of(self.key),
@@ -73,7 +75,8 @@ class _Given(NamedTuple):
             previous=rows_of(self.previous, nothing),
             weight=nowhere[:0] if self.weight is None else array_of(self.weight).reshape(-1),
             bias=no_bias if self.bias is None else array_of(self.bias),
-            map_bias=rows_of(self.map_bias, nothing),
+            map_bias=map_bias,
+            bias_steps=bias_steps,
             mask=mask.view(np.uint8),
             nothing=nothing,
             numbers=np.array([*shares, options.scale, slope, kept], nothing.dtype),
