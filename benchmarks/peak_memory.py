@@ -4,11 +4,13 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import psutil
+from torch.profiler import ProfilerActivity, profile
 
-__all__ = ["peak_growth"]
+__all__ = ["peak_allocated", "peak_growth"]
 
 
 def peak_growth(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
@@ -50,3 +52,17 @@ def _watched(prepare: Callable[..., Callable[[], Any]], arguments: tuple, result
     done.set()
     watcher.join()
     result.value = peak - before
+
+
+def peak_allocated(work: Callable[[], Any]) -> int:
+    """Return by how many bytes the tensors of this process grow while the work is done, at most.
+
+    Counted are the calls of PyTorch's allocator, so there is nothing to wear off beforehand.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    events = profiler.profiler.kineto_results.events()
+    changes = sorted(
+        (each.start_ns(), each.nbytes()) for each in events if each.name() == "[memory]"
+    )
+    return max(accumulate((change for _, change in changes), initial=0))

@@ -1,25 +1,23 @@
 """Time and memory of a training step, evolving and twin, with each backend, side by side.
 
-    python benchmarks/training_step.py [--sizes 29x64 144x16 512x8] [--repeats 15] [--output FOLDER]
+    python benchmarks/training_step.py [--sizes 29x64 144x16 512x8] [--repeats 9] [--output FOLDER]
 
 For each size (steps x batch) all networks take turns, so that what else the machine does hits all
 alike. Printed are medians of the processor's time, of all threads together: the evolving network
 and its twin by the backends that ``"auto"`` chooses, the evolving network by the reference, and the
-ratios. Peak memory is measured in a process of its own for each network: the growth of the
-process's resident memory over a step, also in maps (bytes of one [B, H, N, N] map in float32).
-``--output`` writes training_step.csv.
+ratios. Peak memory is measured in a process of its own for each network, which has made a step with
+a tiny batch: the growth of the process's resident memory over a step, also in maps (bytes of one
+[B, H, N, N] map in float32). ``--output`` writes training_step.csv as it grows.
 """
 
-import multiprocessing
 import statistics
-import threading
 import time
 from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import torch
+from peak_memory import peak_growth
 
 from evolving_attention.attention import attention_backend
 from evolving_attention.models import EADCTransformerConfig, EADCTransformerForClassification
@@ -63,42 +61,28 @@ def time_steps(length: int, batch: int, repeats: int) -> dict[str, float]:
     return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
-def _peak(is_twin: bool, length: int, batch: int, result) -> None:
+def make_warm_step(form: str, length: int, batch: int):
+    """Return the step of a process that has loaded and compiled what steps need."""
     config = EADCTransformerConfig(**{**CONFIG.to_dict(), "max_length": length})
-    step = make_step(config.twin() if is_twin else config, length, batch)
-    process, peak, running = psutil.Process(), 0, True
+    config = config.twin() if form == "twin" else config
+    for backend in ("banded", "reference"):
+        with attention_backend(backend):
+            make_step(config, 8, 2)()
+    step = make_step(config, length, batch)
 
-    def watch() -> None:
-        nonlocal peak
-        while running:
-            peak = max(peak, process.memory_info().rss)
-            time.sleep(0.001)
+    def work() -> None:
+        with attention_backend("reference" if form == "reference" else "auto"):
+            step()
 
-    before = process.memory_info().rss
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    step()
-    running = False
-    watcher.join()
-    result.value = peak - before
-
-
-def peak_bytes(is_twin: bool, length: int, batch: int) -> int:
-    """Return the growth of resident memory over one step, in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    result = context.Value("q", 0)
-    process = context.Process(target=_peak, args=(is_twin, length, batch, result))
-    process.start()
-    process.join()
-    return result.value
+    return work
 
 
 def measure(length: int, batch: int, repeats: int) -> dict[str, float]:
     seconds = time_steps(length, batch, repeats)
     one_map = batch * CONFIG.num_attention_heads * length * length * 4
-    peaks = {name: peak_bytes(name == "twin", length, batch) for name in ("evolving", "twin")}
+    peaks = {name: peak_growth(make_warm_step, name, length, batch) for name in seconds}
     return (
-        {"steps": length, "batch": batch}
+        {"steps": length, "batch": batch, "layers": 2 * CONFIG.num_blocks}
         | {f"{name}_ms": 1e3 * taken for name, taken in seconds.items()}
         | {"gain": seconds["reference"] / seconds["evolving"]}
         | {"of_twin": seconds["evolving"] / seconds["twin"]}
@@ -110,7 +94,7 @@ def measure(length: int, batch: int, repeats: int) -> dict[str, float]:
 def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["29x64", "80x16", "144x16", "512x8"])
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--output", type=Path, help="a folder for training_step.csv")
     options = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
@@ -118,10 +102,10 @@ def main() -> None:
     for size in options.sizes:
         rows.append(measure(*map(int, size.split("x")), options.repeats))
         row = pd.DataFrame(rows[-1:])
-        print(row.to_string(index=False, header=len(rows) == 1, float_format="{:.4g}".format))
-    if options.output:
-        table = pd.DataFrame(rows)
-        table.to_csv(options.output / "training_step.csv", index=False, float_format="%.4g")
+        print(row.to_string(index=False, float_format="{:.4g}".format), flush=True)
+        if options.output:
+            table = pd.DataFrame(rows)
+            table.to_csv(options.output / "training_step.csv", index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

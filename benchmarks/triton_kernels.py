@@ -181,9 +181,9 @@ def main() -> None:
             rows.append((*case, f"{taken:.4f}", f"{usual / taken:.2f}", f"{limit:.4f}"))
             rows[-1] += (f"{peak / map_bytes:.2f}",)
             print(*rows[-1], sep="\t", flush=True)
-    if options.output:
-        with open(options.output, "w", newline="") as file:
-            csv.writer(file).writerows((FIELDS, *rows))
+        if options.output:  # after every size: what was measured outlives a kill
+            with open(options.output, "w", newline="") as file:
+                csv.writer(file).writerows((FIELDS, *rows))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
     model_options : dict[str, Any], optional
         Further options of the model's configuration, by name.
     epochs : int or str, default="auto"
-        Passes over the training data, at the most; ``"auto"``: as many as make 400 updates, and no
+        Passes over the training data, at the most; ``"auto"``: as many as make 1000 updates, and no
         fewer than 5.
     batch_size : int, default=16
         Series in a step.
@@ -264,7 +264,7 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
     model_options : dict[str, Any], optional
         Further options of the model's configuration, by name.
     epochs : int or str, default="auto"
-        Passes over the training data, at the most; ``"auto"``: as many as make 400 updates, and no
+        Passes over the training data, at the most; ``"auto"``: as many as make 1000 updates, and no
         fewer than 5.
     batch_size : int, default=16
         Series in a step.
