@@ -307,3 +307,17 @@ def test_an_empty_batch_is_left_to_the_reference():
     query = torch.randn(0, 2, 64, 4)
     assert explain_backend(query, query, query).passed_over["banded"] == "the batch is empty."
     assert evolving_attention(query, query, query)[0].shape == query.shape
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1, 3), (0, 2, 1, 3), (1, 0, 2, 3), (3, 2, 1, 0)], ids=str)
+def test_a_bias_whose_rows_lie_in_another_order_is_read_where_it_is(order):
+    arguments = layer(B=2, H=3, N=40, M=33)
+    laid_out = arguments["map_bias"].expand(2, 3, 40, 33)
+    back = [order.index(dimension) for dimension in range(4)]
+    arguments["map_bias"] = laid_out.permute(order).contiguous().permute(back)
+    assert not arguments["map_bias"].is_contiguous()
+    assert_agrees(arguments)
+    no_copy = arguments["map_bias"].stride(3) == 1
+    flat, steps = plans.strided_rows_of(arguments["map_bias"], torch.zeros(1, 1, 1, 33).numpy())
+    assert (flat.ctypes.data == arguments["map_bias"].data_ptr()) is no_copy
+    assert flat[1 * steps[0] + 2 * steps[1] + 5 * steps[2]] == arguments["map_bias"][1, 2, 5, 0]

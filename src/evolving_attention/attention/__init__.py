@@ -19,6 +19,7 @@ from evolving_attention.attention.modules import (
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
 )
+from evolving_attention.attention.overwriting import overwriting_maps
 from evolving_attention.attention.relative_position import (
     RelativePositionLogits1d,
     RelativePositionLogits2d,
@@ -40,6 +41,7 @@ __all__ = [
     "explain_backend",
     "last_mixed_rows",
     "normalize_map",
+    "overwriting_maps",
     "padding_mask",
     "probabilities",
     "resize_distances",

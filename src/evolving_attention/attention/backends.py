@@ -39,11 +39,13 @@ class Backend:
     """An implementation; see :mod:`evolving_attention.attention.kernels` for the functions.
 
     They import what they need when they are called: to have a backend registered costs nothing.
+    One that ``overwrites`` can write the new map over the previous one.
     """
 
     attend: Callable[..., tuple[Tensor, Tensor]]
     refusal: Callable[..., str | None] = _takes_all
     drawback: Callable[..., str | None] = _takes_all
+    overwrites: bool = False
 
 
 def _reference(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
@@ -56,7 +58,7 @@ def _reference(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
 #: ``"reference"``, outputs and gradients.
 BACKENDS: dict[str, Backend] = {
     "triton": Backend(triton.attend, triton.refusal, triton.drawback),
-    "banded": Backend(banded.attend, banded.refusal, banded.drawback),
+    "banded": Backend(banded.attend, banded.refusal, banded.drawback, overwrites=True),
     "reference": Backend(_reference),
 }
 

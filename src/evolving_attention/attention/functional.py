@@ -87,6 +87,7 @@ def evolving_attention(
     dropout: float = 0.0,
     training: bool = False,
     backend: str = "auto",
+    overwrite: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Attend with a map that evolves from the map of the layer before.
 
@@ -130,6 +131,9 @@ def evolving_attention(
     backend : {"auto", "triton", "banded", "reference"}
         The implementation; ``"reference"`` is the specification. ``"auto"`` chooses, and
         :func:`explain_backend` says why.
+    overwrite : bool
+        Whether the previous map is not needed any more. Where gradients are switched off, a backend
+        that can (``"banded"``) then writes the new map into its memory.
 
     Returns
     -------
@@ -175,7 +179,10 @@ def evolving_attention(
     )
     check_choice("backend", backend, ("auto", *BACKENDS))
     choice = choose_backend(backend, *arguments, **options)
-    return BACKENDS[choice.name].attend(*arguments, **options)
+    chosen = BACKENDS[choice.name]
+    if overwrite and chosen.overwrites and not torch.is_grad_enabled():
+        options["overwrite"] = True
+    return chosen.attend(*arguments, **options)
 
 
 def explain_backend(*arguments: Any, backend: str = "auto", **options: Any) -> BackendChoice:

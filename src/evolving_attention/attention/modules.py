@@ -5,6 +5,8 @@ of values, D model width. Every module takes the previous map and returns its ow
 visible where it is used.
 """
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from evolving_attention.attention.functional import (
     normalize_map,
 )
 from evolving_attention.attention.incremental import evolving_attention_rows, last_mixed_rows
+from evolving_attention.attention.overwriting import maps_may_be_overwritten
 
 __all__ = ["EvolvingAttention", "MultiHeadCrossAttention", "MultiHeadSelfAttention"]
 
@@ -48,6 +51,18 @@ class _MapConvolution(nn.Conv2d):
         if self.delta is not None:
             row, column = self.delta
             self.weight.zero_()[:, :, row, column].fill_diagonal_(1.0)
+
+
+#: Entries of a map from which it is normalised sample by sample, where it may be overwritten.
+_LARGE = 2**20
+
+
+def _samples_of(mask: Tensor | None, count: int) -> Iterator[Tensor | None]:
+    """Yield the mask of each sample."""
+    if mask is None or mask.dim() < 4:
+        yield from repeat(mask, count)
+    else:
+        yield from mask.expand(count, -1, -1, -1)
 
 
 class EvolvingAttention(nn.Module):
@@ -160,14 +175,18 @@ class EvolvingAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the output ``[B, H, N, V]`` and this layer's map ``[B, H, N, M]``.
 
-        ``dropout``, when given, takes the place of the module's own.
+        ``dropout``, when given, takes the place of the module's own. Within
+        :func:`overwriting_maps` the map may be in the previous one's memory.
         """
+        overwrite = maps_may_be_overwritten()
+        handed = self.handed(previous_map, mask, overwrite)
         return evolving_attention(
             query_BHNE,
             key_BHME,
             value_BHMV,
-            self.handed(previous_map, mask),
+            handed,
             backend=self.backend,
+            overwrite=overwrite or handed is not previous_map,  # then nobody else has it
             mask=mask,
             map_bias=map_bias,
             scale=scale,
@@ -246,11 +265,24 @@ class EvolvingAttention(nn.Module):
             "training": self.training,
         }
 
-    def handed(self, previous_map: Tensor | None, mask: Tensor | None) -> Tensor | None:
-        """Return the previous map as this layer mixes with it; None without a residual."""
+    def handed(
+        self, previous_map: Tensor | None, mask: Tensor | None, overwrite: bool = False
+    ) -> Tensor | None:
+        """Return the previous map as this layer mixes with it; None without a residual.
+
+        With ``overwrite`` it may be changed in place.
+        """
         if previous_map is None or not (isinstance(self.alpha, Tensor) or self.alpha > 0):
             return None
-        return normalize_map(previous_map, mask) if self.normalize else previous_map
+        if not self.normalize:
+            return previous_map
+        if not overwrite or previous_map.numel() < _LARGE:
+            return normalize_map(previous_map, mask)
+        for sample, own_mask in zip(
+            previous_map, _samples_of(mask, len(previous_map)), strict=True
+        ):
+            sample.copy_(normalize_map(sample, own_mask))  # rows do not know of one another
+        return previous_map
 
     def extra_repr(self) -> str:
         """Show what distinguishes one evolution from another."""

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
+from evolving_attention.attention import overwriting_maps
 from evolving_attention.recipe import AugmentationOptions
 from evolving_attention.tasks.augmentation import augment
 from evolving_attention.tasks.networks import read_by_length
@@ -64,7 +65,8 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Return a network's outputs ``(cases, labels)`` for raw series, in their order."""
     examples = [{"input_values": values} for values in processor(series)]
-    return read_out(model, examples, lambda model, batch: model(**batch).logits)
+    with overwriting_maps():
+        return read_out(model, examples, lambda model, batch: model(**batch).logits)
 
 
 def read_out(

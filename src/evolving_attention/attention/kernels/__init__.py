@@ -8,6 +8,8 @@ training:
 
 ``attend(...)``
     Return the output and the map. ``evolving_attention`` calls it only where nothing is refused.
+    With ``overwrite=True``, which only a backend registered as one that overwrites is given, and
+    only without gradients, the new map may take the previous one's memory.
 ``refusal(...)``
     Return None, or a sentence that says why these arguments cannot be taken.
 ``drawback(...)``

@@ -30,8 +30,13 @@ def attend(
     map_bias: Tensor | None,
     scale: float,
     dropout: float,
+    overwrite: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return the output and the map, as the reference does."""
+    """Return the output and the map, as the reference does; in ``previous_map``'s place if asked.
+
+    A band reads the rows of the previous map that it needs before it writes its own, and keeps what
+    the next band needs of them, mixed. So the same memory can hold both.
+    """
     from evolving_attention.attention.functional import WINDOWS
     from evolving_attention.attention.kernels.banded.autograd import BandedAttention, Options
 
@@ -45,7 +50,7 @@ def attend(
         beta if weight is not None else 0.0,
         _wide(map_bias),
         mask,
-        Options(activation, (top, left), scale, dropout, seed),
+        Options(activation, (top, left), scale, dropout, seed, overwrite),
     )
     return output_BHNV.to(dtype), map_BHNM.to(dtype)
 

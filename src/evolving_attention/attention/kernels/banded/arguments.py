@@ -14,7 +14,17 @@ from torch import Tensor
 
 from evolving_attention.attention.kernels.banded.vectors import LANES
 
-__all__ = ["Gradients", "Layer", "Plan", "Results", "Sizes", "array_of", "plan_for", "rows_of"]
+__all__ = [
+    "Gradients",
+    "Layer",
+    "Plan",
+    "Results",
+    "Sizes",
+    "array_of",
+    "plan_for",
+    "rows_of",
+    "strided_rows_of",
+]
 
 #: Numbers that a buffer of a band may hold: a few of them fit a usual L2 cache of 1 MiB.
 BAND = 2**15
@@ -52,7 +62,8 @@ class Layer(NamedTuple):
     previous: np.ndarray  # [B, H, N, M] or [1, 1, 1, M]
     weight: np.ndarray  # [H H K K], or empty
     bias: np.ndarray  # [H]
-    map_bias: np.ndarray  # [B or 1, H or 1, N or 1, M]
+    map_bias: np.ndarray  # flat, as it lies in memory
+    bias_steps: np.ndarray  # [3]: how far its samples, heads and rows are apart
     mask: np.ndarray  # uint8, [B or 1, H or 1, N or 1, M]
     nothing: np.ndarray  # [1, 1, 1, M], zeros
     numbers: np.ndarray
@@ -116,6 +127,27 @@ def array_of(tensor: Tensor) -> np.ndarray:
     """Return a contiguous array, of the same memory where it is contiguous."""
     array: np.ndarray = tensor.detach().contiguous().numpy()
     return array
+
+
+def strided_rows_of(tensor: Tensor | None, otherwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a map's memory as it lies, and the steps between its samples, heads and rows.
+
+    A relative position's logits come with their rows in another order; they are as large as a map,
+    and to copy them would cost as much as to read them several times.
+    """
+    if tensor is None:
+        return otherwise.reshape(-1), np.zeros(3, np.int64)
+    if tensor.dim() < 4:
+        tensor = tensor[(None,) * (4 - tensor.dim())]
+    if tensor.shape[3] != otherwise.shape[3] or tensor.stride(3) != 1:
+        tensor = tensor.expand(-1, -1, -1, otherwise.shape[3]).contiguous()
+    sizes, steps = tensor.shape[:3], tensor.stride()[:3]
+    steps = tuple(step if size > 1 else 0 for size, step in zip(sizes, steps, strict=True))
+    extent = tensor.shape[3] + sum(
+        (size - 1) * step for size, step in zip(sizes, steps, strict=True)
+    )
+    flat = tensor.detach().as_strided((extent,), (1,))
+    return flat.numpy(), np.array(steps, np.int64)
 
 
 def rows_of(tensor: Tensor | None, otherwise: np.ndarray) -> np.ndarray:

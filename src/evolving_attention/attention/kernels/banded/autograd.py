@@ -19,6 +19,7 @@ from evolving_attention.attention.kernels.banded.arguments import (
     array_of,
     plan_for,
     rows_of,
+    strided_rows_of,
 )
 from evolving_attention.attention.kernels.banded.backward import backward, backward_scratch
 from evolving_attention.attention.kernels.banded.forward import forward, forward_scratch
@@ -36,6 +37,7 @@ class Options(NamedTuple):
     scale: float
     dropout: float
     seed: int
+    overwrite: bool = False
 
     def numbers(self) -> tuple[np.int64, np.uint64]:
         """Return the seed of dropout, and the number of 32 bits below which an entry is dropped."""
@@ -65,6 +67,7 @@ class _Given(NamedTuple):
         nothing, nowhere = plan.nothing, plan.nothing.reshape(-1)
         no_bias = np.zeros(plan.sizes.H, nothing.dtype)
         mask = rows_of(self.mask, plan.everything)
+        map_bias, bias_steps = strided_rows_of(self.map_bias, nothing)
         return Layer(
             query=array_of(self.query),
             key=array_of(self.key),
@@ -72,7 +75,8 @@ class _Given(NamedTuple):
             previous=rows_of(self.previous, nothing),
             weight=nowhere[:0] if self.weight is None else array_of(self.weight).reshape(-1),
             bias=no_bias if self.bias is None else array_of(self.bias),
-            map_bias=rows_of(self.map_bias, nothing),
+            map_bias=map_bias,
+            bias_steps=bias_steps,
             mask=mask.view(np.uint8),
             nothing=nothing,
             numbers=np.array([*shares, options.scale, slope, kept], nothing.dtype),
@@ -104,8 +108,10 @@ class BandedAttention(torch.autograd.Function):
         plan, shares = given.plan(options), (float(alpha), float(beta))
         layer, sizes, B = given.layer(plan, shares, options), plan.sizes, len(query)
         H, N, M = sizes.H, sizes.N, sizes.M
-        output, own_map = query.new_empty(B, H, N, sizes.V), query.new_empty(B, H, N, M)
-        stats = query.new_empty(B, H, N, 2)
+        chunks, parts = chunks_of(B, N, B * H * N * M)
+        output, stats = query.new_empty(B, H, N, sizes.V), query.new_empty(B, H, N, 2)
+        own_map = _memory_of(previous) if options.overwrite and parts == 1 else None
+        own_map = query.new_empty(B, H, N, M) if own_map is None else own_map
         kept = layer.numbers[3] != 1 and any(ctx.needs_input_grad)
         signs = torch.zeros(
             *((B, H, N) if kept else (1, 1, 1)), sizes.P // LANES, dtype=torch.int16
@@ -116,7 +122,6 @@ class BandedAttention(torch.autograd.Function):
         def work(scratch: np.ndarray, *chunk: int) -> None:
             forward(layer, results, sizes, scratch, *options.numbers(), *chunk[:4])
 
-        chunks, _ = chunks_of(B, N, own_map.numel())
         run(work, chunks, forward_scratch(sizes), layer.query.dtype)
         ctx.options, ctx.shares = options, shares
         ctx.share_types = [getattr(share, "dtype", None) for share in (alpha, beta)]
@@ -165,6 +170,14 @@ class BandedAttention(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _memory_of(previous: Tensor | None) -> Tensor | None:
+    """Return the previous map's memory as a tensor to write to, told to autograd; None if unfit."""
+    if previous is None or not previous.is_contiguous():
+        return None
+    torch.autograd.graph.increment_version(previous)
+    return previous.detach()
 
 
 def _empty_gradients(

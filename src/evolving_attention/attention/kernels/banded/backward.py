@@ -9,6 +9,7 @@ import numpy as np
 
 from evolving_attention.attention.kernels.banded.arguments import Sizes
 from evolving_attention.attention.kernels.banded.forward import (
+    bias_start,
     keep_last_lines,
     mix_lines,
     prepare_sample,
@@ -117,7 +118,7 @@ def own_gradients(
     zero, alpha, scale = scratch.dtype.type(0), layer.numbers[0], layer.numbers[2]
     alpha_gradient = 0.0
     mask, nothing = layer.mask.reshape(-1), layer.nothing.reshape(-1)
-    previous, map_bias = layer.previous.reshape(-1), layer.map_bias.reshape(-1)
+    previous = layer.previous.reshape(-1)
     to_previous, to_bias = gradients.previous.reshape(-1), gradients.map_bias.reshape(-1)
     query = gradients.query.reshape(-1)
     for h in range(H):
@@ -128,8 +129,8 @@ def own_gradients(
                 mask, row_start(layer.mask, b, h, i),
                 previous if learns_alpha else nothing,
                 row_start(layer.previous, b, h, i) if learns_alpha else 0,
-                map_bias if learns_alpha else nothing,
-                row_start(layer.map_bias, b, h, i) if learns_alpha else 0,
+                layer.map_bias if learns_alpha else nothing,
+                bias_start(layer, b, h, i) if learns_alpha else 0,
                 to_previous, row_start(gradients.previous, b, h, i),
                 to_bias, row_start(gradients.map_bias, b, h, i),
             )  # fmt: skip

@@ -10,6 +10,7 @@ from evolving_attention.attention.kernels.banded.tiles import combine, correlate
 from evolving_attention.attention.kernels.banded.vectors import never_inline
 
 __all__ = [
+    "bias_start",
     "forward",
     "forward_scratch",
     "keep_last_lines",
@@ -31,6 +32,12 @@ def row_start(array, b, h, i):
     samples, heads, rows, width = array.shape
     sample, head = b if samples > 1 else 0, h if heads > 1 else 0
     return ((sample * heads + head) * rows + (i if rows > 1 else 0)) * width
+
+
+@jit
+def bias_start(layer, b, h, i):
+    """Where a row of the map's bias begins."""
+    return b * layer.bias_steps[0] + h * layer.bias_steps[1] + i * layer.bias_steps[2]
 
 
 @jit
@@ -77,11 +84,7 @@ def mix_lines(layer, sizes, b, first, last, band, scratch, queries, keys, mixed)
     H, N, M, E, P, S = sizes.H, sizes.N, sizes.M, sizes.E, sizes.P, sizes.S
     zero, alpha = scratch.dtype.type(0), layer.numbers[0]
     begin, end = max(first, 0), min(last, N)
-    previous, map_bias, mask = (
-        layer.previous.reshape(-1),
-        layer.map_bias.reshape(-1),
-        layer.mask.reshape(-1),
-    )
+    previous, mask = layer.previous.reshape(-1), layer.mask.reshape(-1)
     for h in range(H):
         top = mixed + (h * (sizes.R + sizes.K - 1) + sizes.top - band) * S + sizes.left  # row 0
         for i in range(first, last):
@@ -95,7 +98,7 @@ def mix_lines(layer, sizes, b, first, last, band, scratch, queries, keys, mixed)
             )  # fmt: skip
         for i in range(begin, end):
             mix(
-                M, alpha, scratch, top + i * S, map_bias, row_start(layer.map_bias, b, h, i),
+                M, alpha, scratch, top + i * S, layer.map_bias, bias_start(layer, b, h, i),
                 previous, row_start(layer.previous, b, h, i), mask, row_start(layer.mask, b, h, i),
             )  # fmt: skip
 
