@@ -45,8 +45,8 @@ What autograd keeps for a layer between the passes beside its arguments and resu
 CPU backend that is a bit for each entry, 1/32 of a map, and two numbers a row.
 """
 STACK = """The most that lives at a time in a stack of {layers} layers, in maps: in inference, and
-in a training step, there for each layer, its map and all that both passes need included. Inference holds
-the previous map and the new one, or, within `overwriting_maps()`, one that is written over.
+in a training step, there for each layer, its map and all that both passes need included. Inference
+holds the previous map and the new one, or, within `overwriting_maps()`, one that is written over.
 """
 LONG = """## Long series
 
