@@ -1,11 +1,9 @@
 """Inference in the memory of one map."""
 
-import itertools
 import threading
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from evolving_attention.attention import (
     EvolvingAttention,
@@ -15,6 +13,7 @@ from evolving_attention.attention import (
     overwriting_maps,
 )
 from evolving_attention.attention.overwriting import maps_may_be_overwritten
+from tests.memory import peak_bytes
 
 B, H, N, E = 3, 4, 150, 4
 ONE_MAP = 4 * B * H * N * N
@@ -31,14 +30,6 @@ def run(stack, states, mask=None):
     for layer in stack:
         states, own_map = layer(states, states, states, own_map, mask=mask)
     return states, own_map
-
-
-def peak_bytes(work):
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        work()
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    events.sort(key=lambda event: event.start_ns())
-    return max(itertools.accumulate((event.nbytes() for event in events), initial=0))
 
 
 @pytest.fixture(autouse=True)

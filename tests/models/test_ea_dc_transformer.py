@@ -5,17 +5,25 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from evolving_attention.attention import EvolvingAttention
+from evolving_attention.attention import (
+    EvolvingAttention,
+    attention_backend,
+    modules,
+    overwriting_maps,
+)
 from evolving_attention.models import (
+    EADCTransformerConfig,
     EADCTransformerForClassification,
     EADCTransformerForRegression,
     EADCTransformerModel,
 )
 from evolving_attention.models.augmented_convolution import BranchDropout
 from evolving_attention.models.pooling import POOLINGS
+from tests.memory import peak_bytes
 from tests.models.helpers import (
     EXACT,
     Restatement,
+    lived_in,
     padded,
     series_of,
     small_config,
@@ -427,3 +435,23 @@ def test_the_batch_around_a_series_does_not_matter_in_evaluation():
     assert_close(
         model(values[order], mask[order]).logits, model(values, mask).logits[order], **EXACT
     )
+
+
+@pytest.mark.parametrize("is_padded", [False, True], ids=["no mask", "padded"])
+def test_a_prediction_that_overwrites_maps_is_the_same_and_needs_fewer(is_padded, monkeypatch):
+    monkeypatch.setattr(modules, "_LARGE", 1)
+    config = EADCTransformerConfig(input_size=3, max_length=128, num_labels=3)
+    model = lived_in(EADCTransformerForClassification(config)).eval()
+    values, mask = padded(series_of((128, 90, 1, 40), dtype=torch.float32))
+    inputs = (values, mask) if is_padded else (values,)
+
+    def predict():
+        return model(*inputs).logits
+
+    with torch.inference_mode(), attention_backend("banded"):
+        expected = predict()
+        before = peak_bytes(predict)
+        with overwriting_maps():
+            assert torch.equal(predict(), expected)
+            spared = before - peak_bytes(predict)
+    assert spared / (4 * len(values) * config.num_attention_heads * 128**2) > 0.9
