@@ -164,6 +164,7 @@ def stacks(table: pd.DataFrame) -> str:
 
 
 def long_series(table: pd.DataFrame) -> str:
+    table = table.sort_values(["steps", "form", "recomputed"])
     table = table.assign(size=table["steps"].astype(str) + " x " + table["batch"].astype(str))
     names = ("series", "size", "width", "heads", "layers", "form", "recomputed")
     numbers = {"peak_GB": ".2f", "growth_maps": ".1f", "cpu_seconds": ".1f"}
