@@ -92,7 +92,7 @@ def test_the_layer_computes_the_one_function_with_the_normalized_map():
         query,
         key,
         value,
-        normalize_map(previous, mask),
+        normalize_map(previous, mask, backend="auto"),
         layer.convolution.weight,
         layer.convolution.bias,
         alpha=0.5,

@@ -281,8 +281,8 @@ class EvolvingAttention(nn.Module):
         for sample, own_mask in zip(
             previous_map, _samples_of(mask, len(previous_map)), strict=True
         ):
-            rows = normalize_map(sample[None], own_mask, backend=self.backend)
-            sample.copy_(rows[0])  # rows do not know of one another
+            # Rows do not know of one another.
+            sample.copy_(normalize_map(sample[None], own_mask, backend=self.backend)[0])
         return previous_map
 
     def extra_repr(self) -> str:
