@@ -38,7 +38,7 @@ docs: $(DOCS_READY) ## build the documentation into site/
 
 bench: $(READY) ## time layers and training steps on the CPU, write docs/results/performance.md
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py --output docs/results
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attention_cpu.py --output docs/results
+	@OMP_NUM_THREADS=1 KINETO_LOG_LEVEL=99 $(BIN)/python benchmarks/attention_cpu.py --output docs/results
 	@$(BIN)/python docs/results/performance.py
 
 clean: ## remove the environment, builds and caches; keeps runs/

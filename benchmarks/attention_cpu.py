@@ -20,7 +20,8 @@ Where the time of the CPU backend goes is told by leaving out: the layer without
 and without its previous map, for the sizes of --parts.
 
 A stack of layers tells peak memory, in maps: what PyTorch's allocator hands out at the most, beside
-the stack's input, in inference, and in a training step for each layer, all of its maps included.
+the stack's input, in inference without and with leave to overwrite maps, and in a training step for
+each layer, all of its maps included.
 
 With ``--output``, attention_cpu.csv, attention_cpu_parts.csv and attention_cpu_stack.csv are
 written as they grow.
@@ -39,7 +40,12 @@ import torch.nn.functional as F
 from peak_memory import peak_allocated
 from torch import Tensor
 
-from evolving_attention.attention import EvolvingAttention, evolving_attention, explain_backend
+from evolving_attention.attention import (
+    EvolvingAttention,
+    evolving_attention,
+    explain_backend,
+    overwriting_maps,
+)
 
 #: Queries from which on choosing a backend takes no time that could be measured.
 LONG = 512
@@ -223,9 +229,12 @@ def stack_memory(
     one_map = 4 * B * H * N * N
     with torch.no_grad():
         inference = peak_allocated(infer) / one_map
+        with overwriting_maps():
+            overwriting = peak_allocated(infer) / one_map
     training = peak_allocated(train) / one_map
     return {"B": B, "H": H, "N": N, "E": E, "layers": layers, "way": way} | {
         "inference_maps": inference,
+        "overwriting_maps": overwriting,
         "training_maps_a_layer": training / layers,
     }
 
@@ -243,6 +252,7 @@ def main() -> None:
     compiled = ["8x128x16", "8x512x16", "8x1024x16"]
     parser.add_argument("--compiled", nargs="*", default=compiled, help="HxNxE")
     parser.add_argument("--parts", nargs="*", default=["8x512x16", "16x512x16", "8x2048x16"])
+    parser.add_argument("--stacks", type=int, nargs="*", default=[128, 512], help="lengths")
     parser.add_argument("--repeats", type=int, default=5, help="at N = 512")
     parser.add_argument("--output", type=Path, help="a folder for the CSVs")
     options = parser.parse_args()
@@ -266,7 +276,7 @@ def main() -> None:
         print(pd.DataFrame(rows[-2:]).to_string(index=False, float_format="{:.3g}".format))
         write(rows, options.output, "attention_cpu_parts.csv")
     rows = []
-    for N, way in product((128, 512), ("reference", "banded")):
+    for N, way in product(options.stacks, ("reference", "banded")):
         rows.append(stack_memory(way, batch_of(N), 8, N, 16))
         write(rows, options.output, "attention_cpu_stack.csv")
 

@@ -1,8 +1,8 @@
 """Memory and time of a training step with long series: evolving and twin, recomputing and not.
 
     python benchmarks/long_series.py [--data NAME_TRAIN.ts] [--lengths 896] [--batch 16]
-        [--width 128] [--blocks 4] [--forms evolving twin] [--recompute none blocks segments] [--steps 2]
-        [--output docs/results/long_series.csv]
+        [--width 128] [--blocks 4] [--forms evolving twin] [--recompute none blocks segments]
+        [--steps 2] [--output docs/results/long_series.csv]
 
 Every case has a process of its own, which first makes a step with a tiny batch, so that what is
 loaded and compiled once is not counted. Peak memory is the largest resident set of the process
