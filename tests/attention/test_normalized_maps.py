@@ -47,6 +47,15 @@ def test_masked_entries_are_0_and_count_for_nothing():
     assert_close(rows[1, :, :4, :4], normalize_map(map_BHNM[1:, :, :4, :4])[0])
 
 
+def test_a_mask_that_is_one_for_all_keys_counts_them_all():
+    (map_BHNM,) = tensors((B, H, N, N))
+    rows = torch.ones(B, 1, N, 1, dtype=torch.bool)
+    rows[:, :, 4:] = False
+    expected = normalize_map(map_BHNM, rows.expand(B, 1, N, N))
+    assert_close(normalize_map(map_BHNM, rows), expected)
+    assert_close(expected[:, :, :4], normalize_map(map_BHNM)[:, :, :4])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_rounded_once_with_a_mask_as_without(dtype):
     map_BHNM = (1000 * tensors((B, H, N, N), dtype=torch.float32)[0]).to(dtype)
@@ -83,7 +92,7 @@ def test_the_layer_computes_the_one_function_with_the_normalized_map():
         query,
         key,
         value,
-        normalize_map(previous, mask),
+        normalize_map(previous, mask, backend="auto"),
         layer.convolution.weight,
         layer.convolution.bias,
         alpha=0.5,

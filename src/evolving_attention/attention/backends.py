@@ -25,6 +25,7 @@ __all__ = [
     "BackendChoice",
     "attention_backend",
     "choose_backend",
+    "normalize_by_backend",
 ]
 
 ENVIRONMENT_VARIABLE = "EVOLVING_ATTENTION_BACKEND"
@@ -46,6 +47,7 @@ class Backend:
     refusal: Callable[..., str | None] = _takes_all
     drawback: Callable[..., str | None] = _takes_all
     overwrites: bool = False
+    normalize: Callable[..., Tensor | None] | None = None
 
 
 def _reference(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
@@ -58,7 +60,7 @@ def _reference(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
 #: ``"reference"``, outputs and gradients.
 BACKENDS: dict[str, Backend] = {
     "triton": Backend(triton.attend, triton.refusal, triton.drawback),
-    "banded": Backend(banded.attend, banded.refusal, banded.drawback, overwrites=True),
+    "banded": Backend(banded.attend, banded.refusal, banded.drawback, True, banded.normalize),
     "reference": Backend(_reference),
 }
 
@@ -114,6 +116,20 @@ def _wanted(name: str) -> tuple[str, str]:
     name = os.environ.get(ENVIRONMENT_VARIABLE, "") or "auto"
     check_choice(ENVIRONMENT_VARIABLE, name, ("auto", *BACKENDS))
     return name, f"{ENVIRONMENT_VARIABLE}={name}"
+
+
+def normalize_by_backend(
+    name: str, map_BHNM: Tensor, mask: Tensor | None, eps: float
+) -> Tensor | None:
+    """Normalise a map by a backend that has loops of its own for it; None if none does it."""
+    name, _ = _wanted(name)
+    if torch.compiler.is_compiling():
+        return None
+    for each in BACKENDS if name == "auto" else (name,):
+        normalize = BACKENDS[each].normalize
+        if normalize is not None and (rows := normalize(map_BHNM, mask, eps)) is not None:
+            return rows
+    return None
 
 
 def choose_backend(name: str, *arguments: Any, **options: Any) -> BackendChoice:

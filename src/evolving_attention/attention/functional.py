@@ -16,7 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evolving_attention.attention.backends import BACKENDS, BackendChoice, choose_backend
+from evolving_attention.attention.backends import (
+    BACKENDS,
+    BackendChoice,
+    choose_backend,
+    normalize_by_backend,
+)
 from evolving_attention.attention.checks import check_arguments, check_choice
 
 __all__ = [
@@ -364,7 +369,13 @@ def convolve_map(
     return _zero_masked(_blend(mixed_BHNM, convolved_BHNM, beta), mask)
 
 
-def normalize_map(map_BHNM: Tensor, mask: Tensor | None = None, eps: float = 1e-6) -> Tensor:
+def normalize_map(
+    map_BHNM: Tensor,
+    mask: Tensor | None = None,
+    eps: float = 1e-6,
+    *,
+    backend: str = "reference",
+) -> Tensor:
     """Give every row of a map mean 0 and variance 1 over the keys that it may attend to.
 
     The softmax cannot see what is added to a row, and the scale of maps fades along a chain: an
@@ -379,14 +390,21 @@ def normalize_map(map_BHNM: Tensor, mask: Tensor | None = None, eps: float = 1e-
         True where a query may attend to a key.
     eps : float
         Added to the variance: a row of equal entries becomes 0.
+    backend : {"auto", "triton", "banded", "reference"}
+        Whose loops to use where there are some; this here is the specification.
 
     Returns
     -------
     Tensor of shape [B, H, N, M]
         0 where masked.
     """
+    if backend != "reference":
+        rows_BHNM = normalize_by_backend(backend, map_BHNM, mask, eps)
+        if rows_BHNM is not None:
+            return rows_BHNM
     if mask is None:
         return F.layer_norm(map_BHNM, map_BHNM.shape[-1:], eps=eps)
+    mask = mask.expand(*mask.shape[:-1], map_BHNM.shape[-1])  # one for all keys counts them all
     count_BHN1 = mask.sum(-1, keepdim=True).clamp(min=1)
     dtype = torch.promote_types(map_BHNM.dtype, torch.float32)  # squares of float16 overflow
     wide_BHNM = _zero_masked(map_BHNM, mask).to(dtype)

@@ -62,7 +62,7 @@ def _samples_of(mask: Tensor | None, count: int) -> Iterator[Tensor | None]:
     if mask is None or mask.dim() < 4:
         yield from repeat(mask, count)
     else:
-        yield from mask.expand(count, -1, -1, -1)
+        yield from mask.expand(count, -1, -1, -1).split(1)
 
 
 class EvolvingAttention(nn.Module):
@@ -277,11 +277,12 @@ class EvolvingAttention(nn.Module):
         if not self.normalize:
             return previous_map
         if not overwrite or previous_map.numel() < _LARGE:
-            return normalize_map(previous_map, mask)
+            return normalize_map(previous_map, mask, backend=self.backend)
         for sample, own_mask in zip(
             previous_map, _samples_of(mask, len(previous_map)), strict=True
         ):
-            sample.copy_(normalize_map(sample, own_mask))  # rows do not know of one another
+            # Rows do not know of one another.
+            sample.copy_(normalize_map(sample[None], own_mask, backend=self.backend)[0])
         return previous_map
 
     def extra_repr(self) -> str:

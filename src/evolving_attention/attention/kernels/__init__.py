@@ -15,5 +15,8 @@ training:
 ``drawback(...)``
     Return None, or a sentence that says why ``"auto"`` had better choose another backend.
 
+It may have a fourth, ``normalize(map_BHNM, mask, eps)``, that does what ``normalize_map`` does, or
+returns None where it does not.
+
 :data:`evolving_attention.attention.backends.BACKENDS` registers them.
 """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-__all__ = ["attend", "drawback", "refusal"]
+__all__ = ["attend", "drawback", "normalize", "refusal"]
 
 
 def attend(
@@ -59,6 +59,23 @@ def _wide(tensor: Tensor | None) -> Tensor | None:
     if tensor is None or tensor.dtype in (torch.float32, torch.float64):
         return tensor
     return tensor.float()
+
+
+def normalize(map_BHNM: Tensor, mask: Tensor | None, eps: float) -> Tensor | None:
+    """Return what ``normalize_map`` does; None where it had better do it itself.
+
+    Without a mask PyTorch's layer norm is as good.
+    """
+    if mask is None or map_BHNM.dtype not in (torch.float32, torch.float64):
+        return None
+    if map_BHNM.dim() != 4 or map_BHNM.numel() == 0 or map_BHNM.device.type != "cpu":
+        return None
+    if torch.is_autocast_enabled("cpu") or _is_traced([map_BHNM, mask]) or _engine() is None:
+        return None
+    from evolving_attention.attention.kernels.banded.normalization import NormalizeRows
+
+    rows: Tensor = NormalizeRows.apply(map_BHNM, mask, eps)
+    return rows
 
 
 def refusal(
