@@ -15,6 +15,7 @@ from evolving_attention.tasks.parallel_sources import Corpus, Part, find_corpus,
 from evolving_attention.tasks.parallel_texts import ParallelTexts
 from evolving_attention.tasks.text_files import numbered_lines
 from evolving_attention.tasks.translation import TranslationTask
+from evolving_attention.tasks.translation_metrics import TranslationMetrics
 from evolving_attention.tasks.translation_network import check_model_options, make_config
 from evolving_attention.tasks.translation_network import model_options as options_of_model
 
@@ -31,6 +32,7 @@ class TranslationFamily(Family[TranslationRecipe]):
 
     def check(self, recipe: TranslationRecipe) -> None:
         """Check the options of network, processing and generation."""
+        TranslationMetrics.check()  # now, and not after the training
         check_generation(recipe.generation)
         if recipe.processing.max_length < 2:
             raise InputError(

@@ -63,7 +63,7 @@ def translate(
         written = translate_tokens(model, tokenizer, pieces, options)
         for number in range(len(some)):
             own = (text for text, of in zip(written, owner, strict=True) if of == number)
-            yield " ".join(own)
+            yield " ".join(filter(None, own))
     if cut:
         line = (
             f"{cut} lines are longer than {max_length} tokens and were translated in parts "

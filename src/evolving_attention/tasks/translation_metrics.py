@@ -24,6 +24,12 @@ class TranslationMetrics:
         self.language = (language or "").lower().partition("-")[0]
         self.lowercase = lowercase
 
+    @staticmethod
+    def check() -> None:
+        """Raise :class:`InputError` where sacreBLEU is not installed."""
+        with needing("text"):
+            import sacrebleu  # noqa: F401
+
     @cached_property
     def _metrics(self) -> dict[str, Any]:
         with needing("text"):

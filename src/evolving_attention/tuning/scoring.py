@@ -23,12 +23,14 @@ def metric_of(recipe: Recipe) -> tuple[str, bool]:
     """Return what is tuned, and whether more of it is better.
 
     As the recipe chooses its epoch: by loss, the log loss of classes; by metric, the accuracy.
-    Regression is tuned by RMSE, a task of GLUE by its official metrics.
+    Regression is tuned by RMSE, a task of GLUE by its official metrics, translation by its loss.
     """
     if recipe.kind == "regression":
         return "rmse", False
     if recipe.kind == "glue":
         return "score", True
+    if recipe.kind == "translation":
+        return "loss", False
     return ("log_loss", False) if recipe.training.select_by == "loss" else ("accuracy", True)
 
 

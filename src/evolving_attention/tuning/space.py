@@ -56,10 +56,22 @@ _TEXT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
     }
 )
 
+#: Shares around the papers', and what a network for translation learns best with.
+_TRANSLATION_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "model.alpha": {"choices": [0.05, 0.1, 0.2, 0.4]},
+        "model.beta": {"choices": [0.05, 0.1, 0.2, 0.4]},
+        "model.dropout": {"choices": [0.1, 0.2, 0.3]},
+        "training.learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
+    }
+)
+
+_SPACES = {"text": _TEXT_SPACE, "translation": _TRANSLATION_SPACE}
+
 
 def default_space(recipe: Recipe) -> Mapping[str, dict[str, Any]]:
     """Return what is searched where nobody says so: it depends on the kind of data."""
-    return _TEXT_SPACE if recipe.family == "text" else DEFAULT_SPACE
+    return _SPACES.get(recipe.family, DEFAULT_SPACE)
 
 
 def read_space(path: str | Path) -> dict[str, dict[str, Any]]:
