@@ -185,9 +185,10 @@ class TestTraining:
                 raise Killed
             return collate(self, examples)
 
-        with monkeypatch.context() as patched, pytest.raises(Killed):
+        with monkeypatch.context() as patched:
             patched.setattr(TranslationTask, "collate", dying)
-            train(checkpoints=Checkpoints(tmp_path, 0.0), **options)
+            with pytest.raises(Killed):
+                train(checkpoints=Checkpoints(tmp_path, 0.0), **options)
         assert list(tmp_path.glob("first/0*"))
         resumed = train(checkpoints=Checkpoints(tmp_path, 0.0), **options)
         assert resumed.history == whole.history
