@@ -195,7 +195,16 @@ def inspect_parser() -> Parser:
         help="chain and quality: after or before the softmax",
     )
     parser.add_argument(
-        "--heads", type=int | None, default=None, help="of a chain, how many; default: all"
+        "--heads",
+        type=int | None,
+        default=None,
+        help="of a chain, how many; default: all; of translation: their mean alone",
+    )
+    parser.add_argument(
+        "--chain",
+        choices=("encoder", "decoder", "cross"),
+        default=None,
+        help="of translation, which; default: all three; query: cross; measures, kernels: encoder",
     )
     parser.add_argument(
         "--output",
