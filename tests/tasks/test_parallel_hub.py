@@ -29,15 +29,22 @@ HELD = {
 
 @pytest.fixture
 def hub(monkeypatch):
-    def splits(name, config=None):
+    revisions = []
+
+    def splits(name, config, revision):
+        revisions.append(revision)
         if (name, config) not in HELD:
             raise ConnectionError("Couldn't reach the Hub. Try again.")
         return list(HELD[name, config])
 
+    def load(name, config, split, revision):
+        revisions.append(revision)
+        return HELD[name, config][split]
+
     module = ModuleType("datasets")
-    module.get_dataset_split_names = splits
-    module.load_dataset = lambda name, config, split: HELD[name, config][split]
+    module.get_dataset_split_names, module.load_dataset = splits, load
     monkeypatch.setitem(sys.modules, "datasets", module)
+    return revisions
 
 
 def corpus(name, source="en", target="de"):
@@ -62,6 +69,15 @@ def test_languages_may_be_columns(hub):
         corpus("hub:me/columns", "fr").train.read("it")
     with one_sentence("no sentences in 'fr' and 'de'", "'en'"):
         corpus("hub:wmt/wmt14:de-en", "fr").train.read("it")
+
+
+def test_a_revision_may_be_named(hub):
+    found = corpus("hub:wmt/wmt14@refs/convert/parquet:de-en")
+    assert found.name == "wmt14"
+    found.train.read("it")
+    assert hub == ["refs/convert/parquet"] * 2
+    corpus("hub:me/columns").train.read("it")
+    assert hub[2:] == [None, None]
 
 
 def test_what_cannot_be_had_is_told_with_what_else_there_is(hub, monkeypatch):

@@ -23,8 +23,8 @@ class TranslationDataOptions:
     train : str or None
         A folder with ``train.de`` and ``train.en``, ``val`` and any ``test...`` likewise, plain or
         gzip (``.gz``); the common beginning of two such files, such as ``corpus/train``; a ``.tsv``
-        of two columns, source and target; or ``hub:NAME`` or ``hub:NAME:CONFIG``, a data set of the
-        Hugging Face Hub.
+        of two columns, source and target; or ``hub:NAME``, a data set of the Hugging Face Hub, with
+        ``@REVISION`` and ``:CONFIG`` where they are needed.
     source, target : str or None
         The languages, as the names of the files end. None: in the order of the alphabet, where
         there are two; of a ``.tsv`` they are names alone.

@@ -24,6 +24,7 @@ class HubPart:
 
     name: str
     config: str | None
+    revision: str | None
     split: str
     source: str
     target: str
@@ -45,7 +46,7 @@ class HubPart:
         with needing("text"):
             from datasets import load_dataset
         try:
-            data = load_dataset(self.name, self.config, split=self.split)
+            data = load_dataset(self.name, self.config, split=self.split, revision=self.revision)
         except Exception as error:  # the Hub's, the network's and the file system's
             raise _not_loaded(self.name, error) from error
         return kept_pairs(zip(*self._columns(data), strict=True), name)
@@ -69,27 +70,33 @@ class HubPart:
 def hub_parts(
     given: str, source: str | None, target: str | None
 ) -> tuple[dict[str, HubPart], str, str]:
-    """Return the splits that ``hub:NAME`` or ``hub:NAME:CONFIG`` has, and the languages.
+    """Return the splits that ``hub:NAME@REVISION:CONFIG`` has, and the languages.
+
+    Revision and configuration may be missing.
 
     Raises
     ------
     InputError
         The languages are not named, the extra is missing, or the Hub could not be reached.
     """
-    _, name, *configs = given.split(":")
+    _, place, *configs = given.split(":")
+    name, _, revision = place.partition("@")
     if source is None or target is None:
         raise InputError(f"say which languages of {given} to take: --data.source, --data.target.")
     config = configs[0] if configs else None
     with needing("text"):
         from datasets import get_dataset_split_names
     try:
-        splits = get_dataset_split_names(name, config)
+        splits = get_dataset_split_names(name, config, revision=revision or None)
     except Exception as error:
         raise _not_loaded(name, error) from error
     there = [split for split in splits if split.startswith(_SPLITS)]
     if "train" not in there:
         raise InputError(f"{name} has no split 'train': it has {', '.join(splits)}.")
-    return {split: HubPart(name, config, split, source, target) for split in there}, source, target
+    parts = {
+        split: HubPart(name, config, revision or None, split, source, target) for split in there
+    }
+    return parts, source, target
 
 
 def _not_loaded(name: str, error: Exception) -> InputError:

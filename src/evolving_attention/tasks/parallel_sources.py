@@ -68,7 +68,8 @@ def find_corpus(options: TranslationDataOptions) -> Corpus:
     assert given is not None
     if given.startswith("hub:"):
         splits, source, target = hub_parts(given, options.source, options.target)
-        return _corpus(given.split(":")[1].rpartition("/")[2], source, target, splits, options)
+        name = given.split(":")[1].partition("@")[0].rpartition("/")[2]
+        return _corpus(name, source, target, splits, options)
     path = Path(given).expanduser()
     if path.is_dir():
         folder, name = path, path.resolve().name
