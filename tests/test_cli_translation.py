@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 
 import pandas as pd
@@ -20,6 +21,7 @@ QUICK = [
     *("--training.batch_tokens", 300, "--generation.num_beams", 2),
     *("--generation.max_length_extra", 2),
 ]
+TWO_PROCESSES = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +180,22 @@ def test_a_search_is_scored_by_the_loss(corpus, call, tmp_path):
     trials = pd.read_csv(folder / "trials.csv")
     assert trials.filter(like="alpha").isin([0.05, 0.1, 0.2, 0.4]).all().all()
     assert read_recipe(folder / "best.yaml").task == "translation"
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_updates_of_one(corpus, call, tmp_path):
+    """For one epoch: within it the network draws from the generator that one process shares."""
+    words = ["train", "translation/multi30k", "--data.train", corpus, *QUICK]
+    words += ["--model.dropout", 0, "--training.epochs", 1, "--output"]
+    call(*words, tmp_path / "one")
+    command = [sys.executable, "-m", *TWO_PROCESSES, "evolving_attention", *map(str, words)]
+    done = subprocess.run([*command, str(tmp_path / "two")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        json.loads((tmp_path / each / "metrics.json").read_text()) for each in ("one", "two")
+    )
+    assert two["history"][0]["loss"] == pytest.approx(one["history"][0]["loss"], rel=1e-4)
+    assert two["validation"] == pytest.approx(one["validation"], rel=1e-4)
 
 
 def test_vectors_are_written(run, corpus, call, tmp_path):

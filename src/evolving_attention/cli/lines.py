@@ -1,5 +1,6 @@
 """Predictions that are lines of text: they are written as they come, one for each line of input."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -62,9 +63,13 @@ def write_lines(run: "Run", source: str | None, output: str | None) -> None:
     if output is None and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
     count = 0
-    with open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
-        for line in written:
-            print(line, file=file, flush=True)
-            count += 1
+    try:
+        with open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
+            for line in written:
+                print(line, file=file, flush=True)
+                count += 1
+    except BrokenPipeError:  # whoever reads has enough, as "head" has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     if output:
         print(f"{count} lines: {output}")

@@ -60,10 +60,11 @@ def translate(
             cut += len(parts) > 1
             pieces += parts
             owner += [number] * len(parts)
-        written = translate_tokens(model, tokenizer, pieces, options)
-        for number in range(len(some)):
-            own = (text for text, of in zip(written, owner, strict=True) if of == number)
-            yield " ".join(filter(None, own))
+        written: list[list[str]] = [[] for _ in some]
+        texts = translate_tokens(model, tokenizer, pieces, options)
+        for number, text in zip(owner, texts, strict=True):
+            written[number].append(text)
+        yield from (" ".join(filter(None, parts)) for parts in written)
     if cut:
         line = (
             f"{cut} lines are longer than {max_length} tokens and were translated in parts "
