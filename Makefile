@@ -5,7 +5,8 @@ READY := .venv/.dev
 DOCS_READY := .venv/.docs
 EXTRAS := .venv/extras
 EXTRA_PACKAGES := timm torchvision onnx onnxruntime onnxscript onnx-ir ml_dtypes flatbuffers protobuf
-EXTRA_TESTS := tests/models/test_ea_aa_resnet_timm.py tests/models/test_ea_aa_resnet_export.py \
+EXTRA_TESTS := tests/models/test_ea_aa_resnet_timm.py tests/models/test_timm_suite.py \
+	tests/models/test_ea_aa_resnet_export.py \
 	tests/tasks/test_image_augmentation.py
 
 .DEFAULT_GOAL := help

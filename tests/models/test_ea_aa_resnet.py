@@ -262,6 +262,22 @@ def test_checkpointing_gives_the_same_gradients_and_counts_each_batch_once():
         assert torch.equal(saving.get_buffer(name), buffer), name
 
 
+def test_dropped_blocks_leave_their_shortcut_and_hand_their_maps_on():
+    model = EAAAResNetForImageClassification(tiny_config(drop_path_rate=0.6)).train()
+    blocks = [block for stage in model.model.stages for block in stage]
+    assert [block.drop_path.p for block in blocks] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    block, hidden = blocks[-1], torch.randn(64, 32, 4, 4)
+    with torch.no_grad():
+        out, maps = block(hidden, None)
+        block.drop_path.p = 0.0
+        whole, whole_maps = block(hidden, None)
+    assert_close(maps, whole_maps)
+    dropped = (out == hidden.relu()).flatten(1).all(1)
+    assert 20 < dropped.sum() < 55
+    moved = (whole > 0) & (out > 0) & ~dropped[:, None, None, None]
+    assert_close((out - hidden)[moved], ((whole - hidden) / 0.4)[moved])
+
+
 # Mistakes
 
 
@@ -282,6 +298,7 @@ def test_checkpointing_gives_the_same_gradients_and_counts_each_batch_once():
         ({"alpha": 1.5}, "alpha must lie in"),
         ({"map_kernel_size": 2}, "map_kernel_size must be a positive odd"),
         ({"hidden_dropout": 1.0}, "hidden_dropout must lie in"),
+        ({"drop_path_rate": 1.0}, "drop_path_rate must lie in"),
         ({"min_key_head_size": -1}, "min_key_head_size must not be negative"),
         ({"class_weights": [1.0]}, "class_weights must be as many"),
     ],

@@ -47,13 +47,16 @@ def test_a_state_dict_fits_the_classifier_of_transformers_and_computes_the_same(
 
 
 def test_options_of_timm_and_of_the_configuration_are_options_of_create_model():
-    model = made(num_classes=4, in_chans=1, drop_rate=0.3, alpha=0.1, img_size=40)
+    model = made(
+        num_classes=4, in_chans=1, drop_rate=0.3, drop_path_rate=0.2, alpha=0.1, img_size=40
+    )
     config = model.model.config
     assert (config.num_channels, config.alpha, config.image_size) == (1, 0.1, 40)
     assert model.dropout.p == 0.3
+    assert [stage[0].drop_path.p for stage in model.model.stages] == [0.0, 0.1, 0.2]
     assert model(picture(channels=1)).shape == (2, 4)
-    with pytest.raises(TypeError, match="no option drop_path_rate"):
-        made(drop_path_rate=0.1)
+    with pytest.raises(TypeError, match="no option drop_block_rate"):
+        made(drop_block_rate=0.1)
 
 
 def test_features_pool_and_classify():

@@ -4,8 +4,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from evolving_attention.errors import InputError
 from evolving_attention.tasks.image_data import picture
-from evolving_attention.tasks.image_sources import load_image_file, load_image_parts
+from evolving_attention.tasks.image_sources import (
+    load_image_file,
+    load_image_parts,
+    load_image_training,
+)
 from tests.small import one_sentence
 from tests.tasks.image_files import (
     bright_or_dark,
@@ -132,6 +137,42 @@ def test_a_sheet_whose_rows_are_no_squares_is_refused(tmp_path):
     save_image(np.zeros((2, 35, 3), np.uint8), tmp_path / "data_batch_1.png")
     with one_sentence("data_batch_1.png", "35 pixels is no square"):
         load_image_parts(str(tmp_path))
+
+
+# The training part alone
+
+
+def _spoiled_archive(folder):
+    images, labels = bright_or_dark(8)
+    path = folder / "a.npz"
+    np.savez(path, X_train=images, y_train=labels, X_test=np.full((2, 8, 8, 3), -1), y_test=[0, 1])
+    return path
+
+
+def _spoiled_idx(folder):
+    (write_idx_parts(folder) / "t10k-images-idx3-ubyte").write_bytes(b"no idx")
+    return folder
+
+
+def _spoiled_sheets(folder):
+    (write_sheets(folder) / "test_batch.png").write_bytes(b"no PNG")
+    return folder
+
+
+def _spoiled_folders(folder):
+    write_folder(folder / "train")
+    (folder / "test").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "spoiled", [_spoiled_archive, _spoiled_idx, _spoiled_sheets, _spoiled_folders]
+)
+def test_the_test_part_is_not_opened_where_only_the_training_part_is_wanted(spoiled, tmp_path):
+    source = str(spoiled(tmp_path))
+    assert len(load_image_training(source)) >= 8
+    with pytest.raises(InputError):
+        load_image_parts(source)
 
 
 # The Hub

@@ -335,7 +335,9 @@ def test_every_option_of_a_named_network_is_known_before_the_data():
     options = FAMILY.model_options(ImageRecipe(model={"variant": "cifar", "alpha": 0.1}))
     assert options["depths"] == [3, 3, 3]
     assert options["alpha"] == 0.1
-    assert FAMILY.model_options(ImageRecipe()) == {"variant": "auto"}
+    unknown = FAMILY.model_options(ImageRecipe(model={"alpha": 0.1}))
+    assert (unknown["variant"], unknown["alpha"], unknown["beta"]) == ("auto", 0.1, 1.0)
+    assert "depths" not in unknown
 
 
 def test_data_sets_are_placed_by_name_and_by_path(tmp_path):
@@ -370,3 +372,19 @@ def test_commands_train_compare_and_predict_images(call, tmp_path):
     )
     report = (tmp_path / "comparison" / "README.md").read_text()
     assert "twin" in report
+
+
+def test_a_search_tries_the_recipe_itself_first_and_leaves_one_that_works(call, tmp_path):
+    archive = small_archive(tmp_path / "images.npz")
+    options = [f"--model.{name}={value}" for name, value in SMALL.items() if name != "variant"]
+    training = ["--training.epochs", 1, "--training.batch_size", 8]
+    told = call(
+        *("tune", "images/default", "--data.train", archive, *options, *training),
+        *("--trials", 2, "--output", tmp_path / "tuning"),
+    )
+    assert told.startswith("[1/2] log loss ")
+    trials = pd.read_csv(tmp_path / "tuning" / "trials.csv")
+    assert trials["model.beta"][0] == 1.0
+    assert (trials["state"] == "complete").all()
+    assert set(FAMILY.search_space) <= set(trials)
+    FAMILY.check(read_recipe(tmp_path / "tuning" / "best.yaml"))

@@ -4,17 +4,19 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from evolving_attention.recipe import TimeSeriesRecipe, read_recipe, recipe_path
+from evolving_attention.recipe import RECIPES, TimeSeriesRecipe, read_recipe, recipe_path
+from evolving_attention.tasks.family import family_of
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from evolving_attention.tuning.space import (
-    DEFAULT_SPACE,
     distributions,
     own_values,
     read_space,
     trial_recipe,
 )
 from tests.small import one_sentence, two_classes
+
+SERIES_SPACE = family_of(TimeSeriesRecipe()).search_space
 
 
 class TestRanges:
@@ -33,10 +35,24 @@ class TestRanges:
             "training.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
         }
 
-    def test_the_default_can_be_written_as_yaml_and_read_again(self, tmp_path):
-        path = tmp_path / "space.yaml"
-        path.write_text(yaml.safe_dump(dict(DEFAULT_SPACE)))
-        assert read_space(path) == DEFAULT_SPACE
+    @pytest.mark.parametrize("recipe", RECIPES)
+    def test_of_every_family_can_be_written_as_yaml_and_read_again(self, recipe, tmp_path):
+        space, path = family_of(recipe()).search_space, tmp_path / "space.yaml"
+        path.write_text(yaml.safe_dump(dict(space)))
+        assert read_space(path) == space
+
+    @pytest.mark.parametrize("recipe", RECIPES)
+    def test_of_every_family_are_of_options_that_its_recipes_have(self, recipe):
+        recipe = recipe()
+        family = family_of(recipe)
+        ends = {
+            name: written["choices"][-1] if "choices" in written else written["high"]
+            for name, written in family.search_space.items()
+        }
+        assert {"model.alpha", "model.beta", "training.learning_rate"} <= set(ends)
+        changed = trial_recipe(recipe, ends)
+        assert changed.model["beta"] == ends["model.beta"]
+        family.check(changed)
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -70,10 +86,13 @@ class TestRanges:
 
 
 class TestTheRecipesOwnValues:
-    def test_lie_in_the_default_space_for_the_default_recipe(self):
-        own = own_values(read_recipe(recipe_path("time_series/default")), DEFAULT_SPACE)
+    @pytest.mark.parametrize("name", ["time_series/default", "images/default", "images/cifar10"])
+    def test_lie_in_the_default_space_for_the_default_recipe(self, name):
+        recipe = read_recipe(recipe_path(name))
+        space = family_of(recipe).search_space
+        own = own_values(recipe, space)
         assert own is not None
-        assert set(own) == set(DEFAULT_SPACE)
+        assert set(own) == set(space)
 
     @pytest.mark.parametrize(
         ("model", "training"),
@@ -81,7 +100,7 @@ class TestTheRecipesOwnValues:
         ids=str,
     )
     def test_outside_of_the_space_are_none(self, model, training):
-        assert own_values(TimeSeriesRecipe(model=model), DEFAULT_SPACE) is None
+        assert own_values(TimeSeriesRecipe(model=model), SERIES_SPACE) is None
 
     def test_that_are_no_numbers_are_outside_of_a_range(self):
         space = {"training.patience": {"low": 1, "high": 9}}

@@ -15,9 +15,10 @@ from pandas.testing import assert_frame_equal
 from evolving_attention import read_recipe, train
 from evolving_attention.cli import main
 from evolving_attention.tasks import time_series_data
+from evolving_attention.tasks.family import family_of
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from evolving_attention.tuning import scoring, study, tune
-from evolving_attention.tuning.scoring import metric_of, score
+from evolving_attention.tuning.scoring import score
 from tests.small import (
     interrupt_training,
     levels,
@@ -236,6 +237,7 @@ class TestTheScore:
     def test_is_the_log_loss_or_the_accuracy_or_the_rmse(self, recipe):
         by_metric = replace(recipe, training=replace(recipe.training, select_by="metric"))
         regression = replace(recipe, task="time_series_regression")
+        metric_of = family_of(recipe).metric_of
         assert metric_of(recipe) == ("log_loss", False)
         assert metric_of(by_metric) == ("accuracy", True)
         assert metric_of(regression) == ("rmse", False)

@@ -100,7 +100,7 @@ def tune_parser(own: type[Recipe], recipe: Path | None) -> Parser:
 def run_tune(options: Namespace) -> None:
     """Search a recipe's options."""
     from evolving_attention.tuning import tune
-    from evolving_attention.tuning.space import default_space, read_space
+    from evolving_attention.tuning.space import read_space
 
     recipe = _with_output(options, "tuning")
     tune(
@@ -108,7 +108,7 @@ def run_tune(options: Namespace) -> None:
         recipe.output,
         trials=options.trials,
         folds=options.folds,
-        space=read_space(options.space) if options.space else default_space(recipe),
+        space=read_space(options.space) if options.space else None,
         prune=options.prune,
         command=_as_typed(options.words),
         tell=partial(print, flush=True),

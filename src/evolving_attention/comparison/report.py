@@ -18,10 +18,10 @@ from evolving_attention.comparison.statistics import (
 from evolving_attention.comparison.tables import gains_table, scores_table, seconds_table, title
 from evolving_attention.records import write_text
 
-__all__ = ["write_report"]
+__all__ = ["TOLD", "write_report"]
 
 #: What the report tells of each kind, the first ranks; ``results.csv`` holds every metric.
-_TOLD = {
+TOLD = {
     "classification": ("accuracy", "log_loss"),
     "regression": ("rmse",),
     "glue": ("score",),
@@ -62,7 +62,7 @@ def write_report(output: Path, variants: Sequence[str], commands: Sequence[str])
     for kind, runs in kinds.items():
         picture = output / ("ranks.png" if len(kinds) == 1 else f"ranks_{kind}.png")
         parts += _section(kind, runs, name, picture)
-        gains += [summarise_gains(runs, metric, name) for metric in _TOLD[kind]]
+        gains += [summarise_gains(runs, metric, name) for metric in TOLD[kind]]
     parts += _notes(results)
     write_text(output / "results.csv", results.to_csv(index=False))
     write_text(output / "summary.csv", summarise(finished).to_csv(index=False))
@@ -82,13 +82,13 @@ def _sizes(results: pd.DataFrame, finished: pd.DataFrame) -> str:
 
 
 def _section(kind: str, runs: pd.DataFrame, name: str, picture: Path) -> list[str]:
-    metric = _TOLD[kind][0]
+    metric = TOLD[kind][0]
     several = runs["data"].nunique() > 1
     levels = "data sets and, within them, seeds" if several else "seeds"
     scores = scores_by_data(runs, metric)
     missing = draw_ranks(scores, picture, lower_better=not METRICS[kind][metric])
     parts = [f"## {kind.capitalize()}"]
-    parts += [f"### Gains of {name}", gains_table(runs, _TOLD[kind], name)]
+    parts += [f"### Gains of {name}", gains_table(runs, TOLD[kind], name)]
     explained = _GAINS.format(name=name, levels=levels, fewest=FEWEST_DATA_SETS)
     if runs["data" if several else "seed"].nunique() < _MANY:
         explained += (
@@ -97,7 +97,7 @@ def _section(kind: str, runs: pd.DataFrame, name: str, picture: Path) -> list[st
         explained += "narrower than they should be."
     parts += [fill(explained, 100)]
     parts += [missing or f"![Mean ranks by {metric}]({picture.name})"]
-    for told in _TOLD[kind]:
+    for told in TOLD[kind]:
         parts += [f"### {title(told)[0].upper()}{title(told)[1:]}", scores_table(runs, told)]
     parts += ["Means over seeds ± their standard deviation (n - 1)."]
     parts += ["### Cost of a run", seconds_table(runs)]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from evolving_attention.attention import EvolvingAttention, probabilities
-from evolving_attention.models.augmented_convolution import AugmentedConv2d
+from evolving_attention.models.augmented_convolution import AugmentedConv2d, BranchDropout
 from evolving_attention.models.class_loss import ClassLoss
 from evolving_attention.models.counted_batch_norm import CountedBatchNorm2d
 from evolving_attention.models.ea_aa_resnet_config import EAAAResNetConfig
@@ -156,6 +157,9 @@ class EAAAResNetBlock(GradientCheckpointingLayer):
         Channels of the input, and how much the block shrinks it.
     starts_chain : bool
         Whether the first attention of the block has no predecessor at its resolution.
+    drop_path : float in [0, 1)
+        Chance that an image goes without the convolutions in a step of training. The maps are made
+        and passed on all the same.
     """
 
     def __init__(
@@ -165,6 +169,7 @@ class EAAAResNetBlock(GradientCheckpointingLayer):
         in_channels: int,
         stride: int,
         starts_chain: bool,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         width, out_channels = config.convolution_channels(stage), config.hidden_sizes[stage]
@@ -192,6 +197,7 @@ class EAAAResNetBlock(GradientCheckpointingLayer):
             self.layers = nn.ModuleList(
                 [EAAAResNetLayer(first, width), EAAAResNetLayer(second, width, activates=False)]
             )
+        self.drop_path = BranchDropout(drop_path)
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels or stride != 1:
             self.shortcut = EAAAResNetShortcut(in_channels, out_channels, stride)
@@ -206,7 +212,7 @@ class EAAAResNetBlock(GradientCheckpointingLayer):
             hidden_BCYX, map_BHNN = layer(hidden_BCYX, previous_map)
             if map_BHNN is not None:
                 previous_map, maps = map_BHNN, (*maps, map_BHNN)
-        return F.relu(hidden_BCYX + residual_BCYX), maps
+        return F.relu(self.drop_path(hidden_BCYX) + residual_BCYX), maps
 
 
 def _augmented_convolution(
@@ -235,6 +241,7 @@ def _augmented_convolution(
 def _stages(config: EAAAResNetConfig) -> Iterator[nn.ModuleList]:
     """Make the stages; a chain starts where attention changes its resolution."""
     in_channels, reduction = config.embedding_size, None
+    drop_paths = iter(np.linspace(0, config.drop_path_rate, sum(config.depths)).tolist())
     for stage, depth in enumerate(config.depths):
         starts_chain = False
         if stage in config.augmented_stages:
@@ -245,7 +252,9 @@ def _stages(config: EAAAResNetConfig) -> Iterator[nn.ModuleList]:
             first = index == 0
             stride = 2 if first and stage > 0 else 1
             blocks.append(
-                EAAAResNetBlock(config, stage, in_channels, stride, first and starts_chain)
+                EAAAResNetBlock(
+                    config, stage, in_channels, stride, first and starts_chain, next(drop_paths)
+                )
             )
             in_channels = config.hidden_sizes[stage]
         yield blocks

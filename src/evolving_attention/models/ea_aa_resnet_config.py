@@ -15,6 +15,15 @@ __all__ = ["VARIANTS", "EAAAResNetConfig"]
 LAYER_TYPES = ("basic", "bottleneck")
 STEMS = ("imagenet", "small")
 
+#: Options in [0, 1).
+_CHANCES = (
+    "hidden_dropout",
+    "attention_dropout",
+    "branch_dropout",
+    "drop_path_rate",
+    "label_smoothing",
+)
+
 _BOTTLENECK_RATIO = 4  # output channels of a bottleneck block over those of its 3x3 convolution
 
 #: Options of the named networks: the papers' four, one for 32x32 images and a tiny one.
@@ -109,6 +118,9 @@ class EAAAResNetConfig(HasEvolution, PreTrainedConfig):
         Dropout before the classifier and of attention probabilities.
     branch_dropout : float in [0, 1)
         Chance that an image goes without a layer's attention branch in a step of training.
+    drop_path_rate : float in [0, 1)
+        Chance that an image goes without the convolutions of the last block, all but its shortcut,
+        in a step of training; from the first block, which all images pass, it rises evenly.
     class_weights : list of float, optional
         Weight of each class in the loss.
     label_smoothing : float in [0, 1)
@@ -140,6 +152,7 @@ class EAAAResNetConfig(HasEvolution, PreTrainedConfig):
     hidden_dropout: float | int = 0.0
     attention_dropout: float | int = 0.0
     branch_dropout: float | int = 0.0
+    drop_path_rate: float | int = 0.0
     class_weights: list[float | int] | None = None
     label_smoothing: float | int = 0.0
 
@@ -152,7 +165,7 @@ class EAAAResNetConfig(HasEvolution, PreTrainedConfig):
         check_choice("stem", self.stem, STEMS)
         check_choice("layer_type", self.layer_type, LAYER_TYPES)
         check_choice("augmented_convolutions", self.augmented_convolutions, ("first", "both"))
-        for name in ("hidden_dropout", "attention_dropout", "branch_dropout", "label_smoothing"):
+        for name in _CHANCES:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
         self.check_evolution()

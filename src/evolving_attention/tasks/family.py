@@ -1,9 +1,10 @@
 """A family of tasks: what the commands need to know of one kind of data."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import pandas as pd
@@ -12,9 +13,26 @@ from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe
 from evolving_attention.tasks.contracts import Data, Task
 
-__all__ = ["Family", "family_of"]
+__all__ = ["SEARCH_SPACE", "SHARES", "Family", "Space", "family_of"]
 
 R = TypeVar("R", bound=Recipe)
+
+#: The range of a share of evolution.
+SHARES = {"low": 0.0, "high": 0.9, "step": 0.1}
+
+#: Dotted names of options, each with ``choices``, or with ``low`` and ``high`` and, as it may be, a
+#: ``step`` or ``log: true``. Whole numbers make a range of whole numbers.
+Space = Mapping[str, dict[str, Any]]
+
+#: What any network with evolution that starts from chance can be searched for.
+SEARCH_SPACE: Space = MappingProxyType(
+    {
+        "model.alpha": SHARES,
+        "model.beta": SHARES,
+        "training.learning_rate": {"low": 3e-4, "high": 5e-3, "log": True},
+        "training.weight_decay": {"low": 1e-4, "high": 1e-1, "log": True},
+    }
+)
 
 
 class Family(ABC, Generic[R]):
@@ -34,6 +52,9 @@ class Family(ABC, Generic[R]):
 
     #: Whether predictions are lines of text, one for each line of input, written as they come.
     writes_lines: bool = False
+
+    #: What ``tune`` searches where nobody says so.
+    search_space: Space = SEARCH_SPACE
 
     @abstractmethod
     def check(self, recipe: R) -> None:
@@ -84,6 +105,21 @@ class Family(ABC, Generic[R]):
     @abstractmethod
     def model_options(self, recipe: R) -> dict[str, Any]:
         """Return every option of the model that a recipe may set, as the recipe has it."""
+
+    def metric_of(self, recipe: R) -> tuple[str, bool]:
+        """Return what tells the better of two networks, and whether more of it is better.
+
+        As the recipe chooses its epoch: by loss, that of classes being the log loss; or by the
+        metric of its task, which is also that of other kinds of targets.
+        """
+        if recipe.kind == "classification" and recipe.training.select_by == "loss":
+            return "log_loss", False
+        task = self.task_of(recipe)
+        return task.metric, task.greater_is_better
+
+    def fitted(self, recipe: R, searched: Collection[str]) -> R:
+        """Return a recipe with the options that a search has set as its model can take them."""
+        return recipe
 
     @abstractmethod
     def place(self, recipe: R, source: str) -> tuple[str, R]:

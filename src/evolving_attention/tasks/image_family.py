@@ -2,16 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import ImageRecipe, check_literals
-from evolving_attention.tasks.family import Family, check_source
+from evolving_attention.tasks.family import SEARCH_SPACE, Family, check_source
 from evolving_attention.tasks.image_augmentation import check_image_augmentation
 from evolving_attention.tasks.image_data import ImageData
 from evolving_attention.tasks.image_model import check_model_options, model_options
 from evolving_attention.tasks.image_processor import check_processing
-from evolving_attention.tasks.image_sources import load_image_file, load_image_parts
+from evolving_attention.tasks.image_sources import (
+    load_image_file,
+    load_image_parts,
+    load_image_training,
+)
 from evolving_attention.tasks.image_task import ImageTask
 
 __all__ = ["FAMILY", "ImageFamily"]
@@ -22,6 +27,14 @@ class ImageFamily(Family[ImageRecipe]):
 
     inputs = "images"
     example_file = "photo.jpg"
+    search_space = MappingProxyType(
+        {
+            **SEARCH_SPACE,
+            "model.beta": {"low": 0.0, "high": 1.0, "step": 0.1},  # 1 in the papers' networks
+            "model.normalize_maps": {"choices": [False, True]},
+            "model.branch_dropout": {"low": 0.0, "high": 0.5, "step": 0.1},
+        }
+    )
 
     def check(self, recipe: ImageRecipe) -> None:
         """Check data options, processing, augmentation and the names of the model's options."""
@@ -41,7 +54,8 @@ class ImageFamily(Family[ImageRecipe]):
 
     def load_training(self, recipe: ImageRecipe) -> ImageData:
         """Load the training part alone."""
-        return self.load(recipe)[0]
+        data = recipe.data
+        return load_image_training(check_source(recipe), broken=data.broken, workers=data.workers)
 
     def load_file(self, recipe: ImageRecipe, path: Path, *, labelled: bool = False) -> ImageData:
         """Load an image, a folder of images, or the test part of an ``.npz``."""

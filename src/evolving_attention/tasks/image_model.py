@@ -25,6 +25,8 @@ _MODEL_OPTIONS = tuple(
     if name not in ("num_channels", "image_size", "class_weights")
 )
 
+_OF_A_VARIANT = {name for options in VARIANTS.values() for name in options}
+
 
 def check_model_options(options: dict[str, Any]) -> None:
     """Raise :class:`InputError` for an option, or a variant, that the model does not have."""
@@ -43,14 +45,16 @@ def check_model_options(options: dict[str, Any]) -> None:
 def model_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return every option of a model as a recipe has it, those of its variant written out.
 
-    Those of ``variant: auto`` are known only together with the data.
+    Of ``variant: auto``, what the variants differ in is known only together with the data.
     """
     check_model_options(options)
     variant = str(options.get("variant", "auto"))
-    if variant == "auto":
-        return {"variant": "auto", **options}
-    config = _config(variant, options)
-    return {"variant": variant, **{name: getattr(config, name) for name in _MODEL_OPTIONS}}
+    if variant != "auto":
+        config = _config(variant, options)
+        return {"variant": variant, **{name: getattr(config, name) for name in _MODEL_OPTIONS}}
+    alike = EAAAResNetConfig()
+    common = {name: getattr(alike, name) for name in _MODEL_OPTIONS if name not in _OF_A_VARIANT}
+    return {"variant": "auto", **common, **options}
 
 
 def image_config(options: dict[str, Any], size: list[int], **outputs: Any) -> EAAAResNetConfig:

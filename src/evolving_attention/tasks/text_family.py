@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -33,6 +34,14 @@ class TextFamily(Family[TextRecipe]):
     inputs = "sentences"
     example_file = "test.tsv"
     processor_file = "tokenizer.json"
+    #: The papers' grid of shares on GLUE, and what pretrained networks are fine-tuned with.
+    search_space = MappingProxyType(
+        {
+            "model.alpha": {"choices": [0.1, 0.2, 0.4]},
+            "model.beta": {"choices": [0.1, 0.2, 0.4]},
+            "training.learning_rate": {"low": 1e-5, "high": 2e-4, "log": True},
+        }
+    )
 
     def check(self, recipe: TextRecipe) -> None:
         """Check the options of the network."""

@@ -1,7 +1,9 @@
 """The family of time-series tasks."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aeon.datasets.tser_datasets import tser_soton
@@ -10,7 +12,7 @@ from evolving_attention.errors import InputError
 from evolving_attention.models.ea_dc_transformer import EADCTransformerConfig
 from evolving_attention.recipe import AugmentationOptions, TimeSeriesRecipe
 from evolving_attention.tasks.augmentation import check_augmentation
-from evolving_attention.tasks.family import Family, check_source
+from evolving_attention.tasks.family import SEARCH_SPACE, Family, check_source
 from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series import TimeSeriesTask, check_model_options, model_options
 from evolving_attention.tasks.time_series_data import (
@@ -33,6 +35,15 @@ class TimeSeriesFamily(Family[TimeSeriesRecipe]):
     inputs = "series"
     example_file = "series.ts"
     has_peers = True
+    search_space = MappingProxyType(
+        {
+            **SEARCH_SPACE,
+            "model.key_ratio": {"choices": [0.125, 0.25, 0.5]},
+            "model.value_ratio": {"choices": [0.125, 0.25, 0.5]},
+            "model.hidden_size": {"choices": [32, 64, 128]},
+            "model.hidden_dropout": {"low": 0.0, "high": 0.5, "step": 0.1},
+        }
+    )
 
     def check(self, recipe: TimeSeriesRecipe) -> None:
         """Check augmentation and model; options that depend on the data are checked with them."""
@@ -98,6 +109,19 @@ class TimeSeriesFamily(Family[TimeSeriesRecipe]):
         """Return the recipe's options of the EA-DC-Transformer over its defaults."""
         check_model_options(recipe.model)
         return model_options() | recipe.model
+
+    def fitted(self, recipe: TimeSeriesRecipe, searched: Collection[str]) -> TimeSeriesRecipe:
+        """Make key and value ratios the nearest that the heads can share.
+
+        Channels of attention are a multiple of the heads.
+        """
+        model, fitted = self.model_options(recipe), dict(recipe.model)
+        for name in ("key_ratio", "value_ratio"):
+            if f"model.{name}" in searched and model[name] > 0:
+                unit = model["num_attention_heads"] / model["hidden_size"]
+                units = min(max(round(model[name] / unit), 1), int(1 / unit))
+                fitted[name] = units * unit
+        return replace(recipe, model=fitted)
 
     def place(self, recipe: TimeSeriesRecipe, source: str) -> tuple[str, TimeSeriesRecipe]:
         """Return a data set's name, and the recipe with it and the task that its targets need."""

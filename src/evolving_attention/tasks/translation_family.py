@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,15 @@ class TranslationFamily(Family[TranslationRecipe]):
     example_file = "sentences.txt"
     processor_file = "tokenizer.json"
     writes_lines = True
+    #: Shares around the papers', and what a network that translates learns best with.
+    search_space = MappingProxyType(
+        {
+            "model.alpha": {"choices": [0.05, 0.1, 0.2, 0.4]},
+            "model.beta": {"choices": [0.05, 0.1, 0.2, 0.4]},
+            "model.dropout": {"choices": [0.1, 0.2, 0.3]},
+            "training.learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
+        }
+    )
 
     def check(self, recipe: TranslationRecipe) -> None:
         """Check the options of network, processing and generation."""
@@ -97,6 +107,10 @@ class TranslationFamily(Family[TranslationRecipe]):
             check_model_options(recipe.model, _start(recipe))
             return dict(recipe.model)
         return options_of_model(recipe.model)
+
+    def metric_of(self, recipe: TranslationRecipe) -> tuple[str, bool]:
+        """Return the loss of a token: BLEU would take a translation of all that is held out."""
+        return "loss", False
 
     def place(self, recipe: TranslationRecipe, source: str) -> tuple[str, TranslationRecipe]:
         """Return a data set's name, with its languages, and the recipe with it as its data."""

@@ -10,7 +10,7 @@ from evolving_attention.comparison.tables import markdown
 from evolving_attention.errors import needing
 from evolving_attention.recipe import Recipe
 from evolving_attention.records import write_text
-from evolving_attention.tuning.scoring import metric_of
+from evolving_attention.tasks.family import family_of
 from evolving_attention.tuning.space import rounded, trial_recipe
 
 with needing("tune"):
@@ -72,7 +72,7 @@ def _page(
     importance: dict[str, float],
     command: str,
 ) -> str:
-    metric = metric_of(recipe)[0].replace("_", " ")
+    metric = family_of(recipe).metric_of(recipe)[0].replace("_", " ")
     chosen = study.best_trial
     states = table["state"].value_counts()
     told = ", ".join(f"{count} {state}" for state, count in states.items())

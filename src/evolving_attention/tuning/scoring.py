@@ -13,25 +13,10 @@ from evolving_attention.tasks.contracts import Data, Task
 from evolving_attention.tasks.family import family_of
 from evolving_attention.training import TrainedNetwork, train_network
 
-__all__ = ["HELD_OUT", "metric_of", "score"]
+__all__ = ["HELD_OUT", "score"]
 
 #: Share of TRAIN that scores a trial, where the recipe holds none out.
 HELD_OUT = 0.2
-
-
-def metric_of(recipe: Recipe) -> tuple[str, bool]:
-    """Return what is tuned, and whether more of it is better.
-
-    As the recipe chooses its epoch: by loss, the log loss of classes; by metric, the accuracy.
-    Regression is tuned by RMSE, a task of GLUE by its official metrics, translation by its loss.
-    """
-    if recipe.kind == "regression":
-        return "rmse", False
-    if recipe.kind == "glue":
-        return "score", True
-    if recipe.kind == "translation":
-        return "loss", False
-    return ("log_loss", False) if recipe.training.select_by == "loss" else ("accuracy", True)
 
 
 def score(
@@ -69,7 +54,7 @@ def _figures(recipe: Recipe, data: Data, folds: int) -> Iterator[float]:
         return
     for train, rest in _folds(recipe, data.targets, folds):
         task, network = _trained(recipe, data.take(train), recipe.training)
-        yield task.evaluate(network.model, data.take(rest))[metric_of(recipe)[0]]
+        yield task.evaluate(network.model, data.take(rest))[family_of(recipe).metric_of(recipe)[0]]
 
 
 def _held_out_figure(recipe: Recipe, data: Data) -> float:
@@ -79,9 +64,11 @@ def _held_out_figure(recipe: Recipe, data: Data) -> float:
     _, network = _trained(recipe, data, options)
     figures = {entry["epoch"]: entry for entry in network.history}
     chosen = figures[network.epoch if share else max(figures)]
-    name = f"validation_{metric_of(recipe)[0]}"
+    name = f"validation_{family_of(recipe).metric_of(recipe)[0]}"
     if name not in chosen:
-        raise InputError(f"{recipe.data.train} has too few series to hold some out.")
+        raise InputError(
+            f"{recipe.data.train} has too few {family_of(recipe).inputs} to hold some out."
+        )
     return chosen[name]
 
 
@@ -102,7 +89,9 @@ def _folds(recipe: Recipe, targets: NDArray, folds: int) -> Iterator[tuple[NDArr
         spread = everything[counts[strata] >= folds]
         strata = strata[spread]
     if len(spread) < folds:
-        raise InputError(f"{recipe.data.train} has too few series for {folds} folds.")
+        raise InputError(
+            f"{recipe.data.train} has too few {family_of(recipe).inputs} for {folds} folds."
+        )
     splitter = (KFold if strata is None else StratifiedKFold)(
         folds, shuffle=True, random_state=recipe.seed
     )

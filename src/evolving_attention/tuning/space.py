@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from evolving_attention.errors import InputError, needing, reason
 from evolving_attention.recipe import Recipe, change_recipe
-from evolving_attention.tasks.family import family_of
+from evolving_attention.tasks.family import Space, family_of
 
 with needing("tune"):
     from optuna.distributions import (
@@ -21,57 +20,12 @@ with needing("tune"):
     )
 
 __all__ = [
-    "DEFAULT_SPACE",
-    "default_space",
     "distributions",
     "own_values",
     "read_space",
     "rounded",
     "trial_recipe",
 ]
-
-_SHARES = {"low": 0.0, "high": 0.9, "step": 0.1}
-
-#: Dotted names of a recipe's options, each with ``choices``, or with ``low`` and ``high`` and, as
-#: it may be, a ``step`` or ``log: true``. Whole numbers make a range of whole numbers.
-DEFAULT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
-    {
-        "model.alpha": _SHARES,
-        "model.beta": _SHARES,
-        "model.key_ratio": {"choices": [0.125, 0.25, 0.5]},
-        "model.value_ratio": {"choices": [0.125, 0.25, 0.5]},
-        "model.hidden_size": {"choices": [32, 64, 128]},
-        "model.hidden_dropout": {"low": 0.0, "high": 0.5, "step": 0.1},
-        "training.learning_rate": {"low": 3e-4, "high": 5e-3, "log": True},
-        "training.weight_decay": {"low": 1e-4, "high": 1e-1, "log": True},
-    }
-)
-
-#: The papers' grid of shares on GLUE, and the learning rates that BERT is fine-tuned with.
-_TEXT_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
-    {
-        "model.alpha": {"choices": [0.1, 0.2, 0.4]},
-        "model.beta": {"choices": [0.1, 0.2, 0.4]},
-        "training.learning_rate": {"low": 1e-5, "high": 2e-4, "log": True},
-    }
-)
-
-#: Shares around the papers', and what a network for translation learns best with.
-_TRANSLATION_SPACE: Mapping[str, dict[str, Any]] = MappingProxyType(
-    {
-        "model.alpha": {"choices": [0.05, 0.1, 0.2, 0.4]},
-        "model.beta": {"choices": [0.05, 0.1, 0.2, 0.4]},
-        "model.dropout": {"choices": [0.1, 0.2, 0.3]},
-        "training.learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
-    }
-)
-
-_SPACES = {"text": _TEXT_SPACE, "translation": _TRANSLATION_SPACE}
-
-
-def default_space(recipe: Recipe) -> Mapping[str, dict[str, Any]]:
-    """Return what is searched where nobody says so: it depends on the kind of data."""
-    return _SPACES.get(recipe.family, DEFAULT_SPACE)
 
 
 def read_space(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -92,7 +46,7 @@ def read_space(path: str | Path) -> dict[str, dict[str, Any]]:
     return space
 
 
-def distributions(space: Mapping[str, dict[str, Any]]) -> dict[str, BaseDistribution]:
+def distributions(space: Space) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of each option; raise :class:`InputError` for none."""
     return {name: _distribution(str(name), written) for name, written in space.items()}
 
@@ -112,7 +66,7 @@ def _distribution(name: str, written: dict[str, Any]) -> BaseDistribution:
         ) from error
 
 
-def own_values(recipe: Recipe, space: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+def own_values(recipe: Recipe, space: Space) -> dict[str, Any] | None:
     """Return the recipe's own values of the options; None where one is not in the space."""
     values = asdict(recipe)
     values["model"] = family_of(recipe).model_options(recipe)
@@ -143,11 +97,7 @@ def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with a trial's values.
-
-    Key and value ratios become the nearest that the heads can share: channels of attention are a
-    multiple of the heads.
-    """
+    """Return the recipe with a trial's values, as its model can take them."""
     for name in values:
         if name.partition(".")[0] not in recipe.changeable:
             raise InputError(
@@ -155,10 +105,4 @@ def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
                 f"{', '.join(recipe.changeable)}."
             )
     changed = change_recipe(recipe, rounded(values))
-    model = family_of(recipe).model_options(changed)
-    for name in ("key_ratio", "value_ratio"):
-        if f"model.{name}" in values and model[name] > 0:
-            unit = model["num_attention_heads"] / model["hidden_size"]
-            units = min(max(round(model[name] / unit), 1), int(1 / unit))
-            changed.model[name] = units * unit
-    return changed
+    return family_of(recipe).fitted(changed, values)

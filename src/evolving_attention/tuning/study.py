@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -13,11 +12,11 @@ from evolving_attention.errors import InputError, needing, reason
 from evolving_attention.recipe import Recipe, check_supervised
 from evolving_attention.records import check_same, settings
 from evolving_attention.tasks.contracts import Data
-from evolving_attention.tasks.family import family_of
+from evolving_attention.tasks.family import Space, family_of
 from evolving_attention.training import check_options
 from evolving_attention.tuning.report import write_report
-from evolving_attention.tuning.scoring import metric_of, score
-from evolving_attention.tuning.space import DEFAULT_SPACE, distributions, own_values, trial_recipe
+from evolving_attention.tuning.scoring import score
+from evolving_attention.tuning.space import distributions, own_values, trial_recipe
 
 with needing("tune"):
     import optuna
@@ -32,7 +31,7 @@ def tune(
     *,
     trials: int = 30,
     folds: int = 1,
-    space: Mapping[str, dict[str, Any]] = DEFAULT_SPACE,
+    space: Space | None = None,
     prune: bool = False,
     command: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -56,7 +55,7 @@ def tune(
         1: each trial is scored on a held-out part, ``training.validation`` or a fifth; more: by
         cross-validation.
     space : mapping
-        What is searched; see :data:`~evolving_attention.tuning.space.DEFAULT_SPACE`.
+        What is searched; default: the ``search_space`` of the recipe's family.
     prune : bool
         With folds: stop a trial that after a fold is worse than the median of those before.
     command : str, optional
@@ -75,9 +74,9 @@ def tune(
         A setting does not work, the folder's trials were made with other settings, another process
         is at it, or no trial came to its end.
     """
-    output = Path(output)
+    output, space = Path(output), space or family_of(recipe).search_space
     _check(recipe, trials, folds, space)
-    data = _training_part(recipe)
+    data = family_of(recipe).load_training(recipe)
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / "tuning.lock").acquire(blocking=False):
@@ -96,7 +95,7 @@ def tune(
     return best
 
 
-def _check(recipe: Recipe, trials: int, folds: int, space: Mapping[str, dict[str, Any]]) -> None:
+def _check(recipe: Recipe, trials: int, folds: int, space: Space) -> None:
     for name, value in (("trials", trials), ("folds", folds)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}.")
@@ -110,19 +109,13 @@ def _check(recipe: Recipe, trials: int, folds: int, space: Mapping[str, dict[str
     trial_recipe(recipe, first)  # its names are those of a recipe
 
 
-def _training_part(recipe: Recipe) -> Data:
-    return family_of(recipe).load_training(recipe)
-
-
-def _study(
-    output: Path, recipe: Recipe, folds: int, space: Mapping[str, dict[str, Any]], prune: bool
-) -> optuna.Study:
+def _study(output: Path, recipe: Recipe, folds: int, space: Space, prune: bool) -> optuna.Study:
     """Open the study, or begin it; refuse one that was made with other settings."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{output / 'trials.db'}",
         study_name="trials",
-        direction="maximize" if metric_of(recipe)[1] else "minimize",
+        direction="maximize" if family_of(recipe).metric_of(recipe)[1] else "minimize",
         pruner=optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
@@ -147,7 +140,7 @@ def _run_trials(
     data: Data,
     trials: int,
     folds: int,
-    space: Mapping[str, dict[str, Any]],
+    space: Space,
     tell: Callable[[str], None],
 ) -> None:
     done = sum(map(_is_done, study.trials))
@@ -163,9 +156,7 @@ def _run_trials(
         tell(f"[{number + 1}/{trials}] {outcome}")
 
 
-def _propose_recipe(
-    study: optuna.Study, recipe: Recipe, space: Mapping[str, dict[str, Any]]
-) -> None:
+def _propose_recipe(study: optuna.Study, recipe: Recipe, space: Space) -> None:
     """Make the recipe itself the next trial, where its values lie in the space."""
     if (own := own_values(recipe, space)) is not None:
         study.enqueue_trial(own)
@@ -197,5 +188,5 @@ def _run_trial(study: optuna.Study, trial: Trial, recipe: Recipe, data: Data, fo
     seconds = time.perf_counter() - started
     trial.set_user_attr("seconds", round(seconds, 1))
     study.tell(trial, value)
-    name, best = metric_of(recipe)[0].replace("_", " "), study.best_value
-    return f"{name} {value:.4f}, {seconds:.0f} s; best {best:.4f}"
+    name = family_of(recipe).metric_of(recipe)[0].replace("_", " ")
+    return f"{name} {value:.4f}, {seconds:.0f} s; best {study.best_value:.4f}"
