@@ -217,6 +217,10 @@ class TestTraining:
         assert all(torch.equal(each, expected[name]) for name, each in model.state_dict().items())
         with one_sentence("d_model is that of the pretrained network"):
             other.build_model({"d_model": 8})
+        longer = task(pretrained=tmp_path, processing=replace(PROCESSING, max_length=300))
+        longer.split(texts(9), 0.0, 0)
+        with one_sentence("positions for 1024 tokens", "processing.max_length"):
+            longer.build_model({})
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def build_network(
     tokenizer : PreTrainedTokenizerBase
         The vocabulary.
     positions : int
-        Tokens of the longest sentence that a new network can read or write.
+        Tokens of the longest sentence that the network must be able to read and write.
     pretrained : Path, optional
         The run folder to start from.
 
@@ -108,7 +108,7 @@ def build_network(
         The options do not work, or contradict the pretrained network.
     """
     if pretrained is not None:
-        model = _loaded(options, pretrained)
+        model = _loaded(options, pretrained, positions)
     else:
         config = make_config(
             options,
@@ -127,9 +127,16 @@ def build_network(
     return model
 
 
-def _loaded(options: dict[str, Any], folder: Path) -> EATransformerForConditionalGeneration:
+def _loaded(
+    options: dict[str, Any], folder: Path, positions: int
+) -> EATransformerForConditionalGeneration:
     check_model_options(options, folder)
     with reading(folder / "config.json"):
         config = EATransformerConfig.from_pretrained(folder, **options)
+    if config.max_position_embeddings < positions:
+        raise InputError(
+            f"the network in {folder} has positions for {config.max_position_embeddings} tokens, "
+            f"and processing.max_length asks for {positions}: set it lower."
+        )
     with reading(folder / "model.safetensors"), quiet():
         return EATransformerForConditionalGeneration.from_pretrained(folder, config=config)
