@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from evolving_attention.recipe import TranslationDataOptions
@@ -105,3 +107,18 @@ def test_what_is_not_there_is_told(tmp_path):
         find_part(str(tmp_path / "toy" / "half.de"), "de", "en")
     with one_sentence("a file of one language", "corpus/train"):
         corpus(tmp_path / "toy" / "half.de")
+
+
+MULTI30K = Path(__file__).parents[3] / "shared" / "data" / "multi30k"
+
+
+@pytest.mark.skipif(
+    not MULTI30K.is_dir(), reason="needs Multi30k, which is not part of the package"
+)
+def test_multi30k_is_read_as_it_lies():
+    found = corpus(MULTI30K)
+    assert (found.source, found.target) == ("de", "en")
+    assert list(found.tests) == ["test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"]
+    train, validation = found.train.read("it"), found.validation.read("it")
+    assert (len(train), len(validation), train.empty) == (29000, 1014, 0)
+    assert [len(part.read("it")) for part in found.tests.values()] == [1000, 1000, 461]
