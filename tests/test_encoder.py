@@ -64,7 +64,7 @@ class TestContracts:
         own = inspect.signature(EADCTransformerEncoder).parameters
         others = inspect.signature(EADCTransformerClassifier).parameters
         labelled = {"pooling", "n_estimators", "class_weight", "augmentation"}
-        labelled |= {"pretrained", "freeze", "pretraining_epochs"}
+        labelled |= {"pretrained", "freeze", "pretraining_epochs", "differences"}
         assert set(others) - set(own) == labelled
         assert set(own) - set(others) == {"masked_share", "mean_length", "together"}
 

@@ -33,7 +33,7 @@ SMALL = {"hidden_size": 8, "num_blocks": 1, "num_attention_heads": 2, "batch_siz
 OWN = {"model_options", "augmentation", "n_estimators", "class_weight", "random_state", "verbose"}
 #: A value that each parameter can take, where not every value goes.
 GIVEN = {"normalization": "series", "clip": 7.5, "longer_series": "error"}
-GIVEN |= {"freeze": True, "pretraining_epochs": 3}
+GIVEN |= {"freeze": True, "pretraining_epochs": 3, "differences": 2}
 
 
 def new(estimator, **options):

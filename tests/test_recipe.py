@@ -66,7 +66,8 @@ class TestBundledRecipes:
         task = family_of(recipe).task_of(recipe)
         task.split(training, recipe.training.validation, recipe.seed)
         config = task.model_config(recipe.model)
-        assert config.input_size == training.series[0].shape[0]
+        assert config.input_size == task.processor.input_size
+        assert task.processor.num_channels == training.series[0].shape[0]
         if recipe.kind != "pretraining":
             assert config.num_labels == (9 if recipe.kind == "classification" else 1)
         for option, value in recipe.model.items():

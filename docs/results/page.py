@@ -96,16 +96,22 @@ def seconds(results: pd.DataFrame) -> str:
     return markdown(["", *map(str, table.columns)], rows)
 
 
-def on_train(path: Path, title: str, explained: str, *, name: str | None = None) -> str:
+def on_train(
+    path: Path,
+    title: str,
+    explained: str,
+    *,
+    name: str | None = None,
+    metrics: Sequence[str] = ("accuracy", "log_loss"),
+) -> str:
     """Tell of variants that were tried by cross-validation on TRAIN; keep the table as ``name``."""
     keep(path, name or path.name)
     table = pd.read_csv(path)
     parts = [
         f"## {title}, on TRAIN alone",
         explained,
-        gains_table(table, ["accuracy", "log_loss"], "evolving"),
-        scores_table(table, "accuracy"),
-        scores_table(table, "log_loss"),
+        gains_table(table, list(metrics), "evolving"),
+        *(scores_table(table, metric) for metric in metrics),
     ]
     return "\n\n".join(parts)
 

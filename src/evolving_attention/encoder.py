@@ -63,7 +63,7 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
     together : bool, default=False
         Whether all channels are hidden at the same steps.
     epochs : int or str, default="auto"
-        Passes over the training data, at the most; ``"auto"``: as many as make 400 updates, and no
+        Passes over the training data, at the most; ``"auto"``: as many as make 1000 updates, and no
         fewer than 5.
     batch_size : int, default=16
         Series in a step.
@@ -116,6 +116,9 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
     _kind = "pretraining"
     _model_parameters: ClassVar[tuple[str, ...]] = tuple(
         name for name in NetworkEnsemble._model_parameters if name != "pooling"
+    )
+    _processing_parameters: ClassVar[tuple[str, ...]] = tuple(
+        name for name in NetworkEnsemble._processing_parameters if name != "differences"
     )
     _tags = NetworkEnsemble._tags | {"output_data_type": "Tabular"}
 

@@ -49,7 +49,7 @@ _TRAINING_PARAMETERS = (
     "patience",
     "refit",
 )
-_PROCESSING_PARAMETERS = ("normalization", "clip", "longer_series")
+_PROCESSING_PARAMETERS = ("normalization", "clip", "longer_series", "differences")
 
 
 class NetworkEnsemble(BaseCollectionEstimator):
@@ -57,6 +57,7 @@ class NetworkEnsemble(BaseCollectionEstimator):
 
     _kind: ClassVar[str]
     _model_parameters: ClassVar[tuple[str, ...]] = _MODEL_PARAMETERS
+    _processing_parameters: ClassVar[tuple[str, ...]] = _PROCESSING_PARAMETERS
     #: The encoder is a single network; the others let one choose.
     n_estimators: int = 1
     _tags: ClassVar[dict[str, Any]] = {
@@ -106,7 +107,7 @@ class NetworkEnsemble(BaseCollectionEstimator):
         return TrainingOptions(**self._settings(_TRAINING_PARAMETERS))
 
     def _processing(self) -> ProcessingOptions:
-        return ProcessingOptions(**self._settings(_PROCESSING_PARAMETERS))
+        return ProcessingOptions(**self._settings(self._processing_parameters))
 
     def _task(self) -> TimeSeriesTask:
         """Return the task that a trained network works for."""

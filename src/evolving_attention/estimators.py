@@ -59,7 +59,7 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
     model_options : dict[str, Any], optional
         Further options of the model's configuration, by name.
     epochs : int or str, default="auto"
-        Passes over the training data, at the most; ``"auto"``: as many as make 400 updates, and no
+        Passes over the training data, at the most; ``"auto"``: as many as make 1000 updates, and no
         fewer than 5.
     batch_size : int, default=16
         Series in a step.
@@ -83,6 +83,8 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
         Normalised values beyond it grow logarithmically only.
     longer_series : str, default="keep"
         Longer series at prediction: ``"keep"``, ``"resample"``, ``"truncate"``, ``"error"``.
+    differences : int or str, default="auto"
+        So many orders of differences between steps become channels of their own; ``"auto"``: none.
     pretrained : EADCTransformerEncoder, str or Path, optional
         What the networks start from: a fitted encoder, or the folder of a saved one or of a run.
         Its normalisation stays, and options of the network must be its own.
@@ -158,6 +160,7 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
         normalization: str = "robust",
         clip: float | None = 5.0,
         longer_series: str = "keep",
+        differences: int | str = "auto",
         pretrained: EADCTransformerEncoder | str | Path | None = None,
         freeze: bool = False,
         pretraining_epochs: int = 0,
@@ -195,6 +198,7 @@ class EADCTransformerClassifier(FineTunedEnsemble, BaseClassifier):
         self.normalization = normalization
         self.clip = clip
         self.longer_series = longer_series
+        self.differences = differences
         self.pretrained = pretrained
         self.freeze = freeze
         self.pretraining_epochs = pretraining_epochs
@@ -260,7 +264,7 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
     model_options : dict[str, Any], optional
         Further options of the model's configuration, by name.
     epochs : int or str, default="auto"
-        Passes over the training data, at the most; ``"auto"``: as many as make 400 updates, and no
+        Passes over the training data, at the most; ``"auto"``: as many as make 1000 updates, and no
         fewer than 5.
     batch_size : int, default=16
         Series in a step.
@@ -284,6 +288,9 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
         Normalised values beyond it grow logarithmically only.
     longer_series : str, default="keep"
         Longer series at prediction: ``"keep"``, ``"resample"``, ``"truncate"``, ``"error"``.
+    differences : int or str, default="auto"
+        So many orders of differences between steps become channels of their own; ``"auto"``: 1, or
+        none where a network is pretrained.
     pretrained : EADCTransformerEncoder, str or Path, optional
         What the networks start from: a fitted encoder, or the folder of a saved one or of a run.
         Its normalisation stays, and options of the network must be its own.
@@ -355,6 +362,7 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
         normalization: str = "robust",
         clip: float | None = 5.0,
         longer_series: str = "keep",
+        differences: int | str = "auto",
         pretrained: EADCTransformerEncoder | str | Path | None = None,
         freeze: bool = False,
         pretraining_epochs: int = 0,
@@ -391,6 +399,7 @@ class EADCTransformerRegressor(FineTunedEnsemble, BaseRegressor):
         self.normalization = normalization
         self.clip = clip
         self.longer_series = longer_series
+        self.differences = differences
         self.pretrained = pretrained
         self.freeze = freeze
         self.pretraining_epochs = pretraining_epochs

@@ -118,7 +118,7 @@ def test_class_names_of_a_classifier_are_text(labels, names):
 def test_a_regressor_knows_its_data(targets):
     model = split_task(waves(targets=targets), "regression").build_model(SMALL)
     assert isinstance(model, EADCTransformerForRegression)
-    assert model(torch.zeros(5, 20, 1)).logits.shape == (5, targets)
+    assert model(torch.zeros(5, 20, 2)).logits.shape == (5, targets)
 
 
 def test_options_reach_the_network():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from evolving_attention.recipe import PretrainingOptions, TrainingOptions
+from evolving_attention.recipe import PretrainingOptions, ProcessingOptions, TrainingOptions
 from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import LabelledSeries
@@ -71,7 +71,8 @@ def test_a_network_starts_from_the_encoder_and_from_its_own_head(kind, start):
     data = sines_and_noise(16) if kind == "classification" else waves(16)
     model = built(new(kind, pretrained=start), data)
     assert all(same(start.model.base_model, model.base_model).values())
-    assert all(same(model.head, built(new(kind), data).head).values())
+    undifferenced = ProcessingOptions(differences=0)
+    assert all(same(model.head, built(new(kind, processing=undifferenced), data).head).values())
 
 
 def test_pretraining_changes_the_encoder_and_not_the_start_of_the_head(seen):
@@ -205,3 +206,22 @@ def test_ctrl_c_after_pretraining_keeps_a_network(monkeypatch):
     interrupt_training(monkeypatch, after=6)
     network = train(sines_and_noise(16), task=new(pretraining=FEW), epochs=9, validation=0.0)
     assert network.interrupted
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "orders"),
+    [
+        ("classification", {}, 0),
+        ("regression", {}, 1),
+        ("regression", {"pretraining": FEW}, 0),
+        ("regression", {"processing": ProcessingOptions(differences=2)}, 2),
+        ("classification", {"processing": ProcessingOptions(differences=2)}, 2),
+    ],
+)
+def test_numbers_are_read_from_differences_too_but_not_after_pretraining(kind, options, orders):
+    assert new(kind, **options).processor.differences == orders
+
+
+def test_pretraining_refuses_differences_which_would_give_away_what_it_hides():
+    with one_sentence("2 orders of differences", "pretraining", "processing.differences"):
+        new(pretraining=FEW, processing=ProcessingOptions(differences=2))

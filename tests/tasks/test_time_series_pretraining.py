@@ -7,7 +7,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from evolving_attention.models import EADCTransformerForPretraining
 from evolving_attention.recipe import PretrainingOptions, ProcessingOptions
-from evolving_attention.tasks.time_series import MAX_POSITIONS
+from evolving_attention.tasks.pretrained import PretrainedEncoder
+from evolving_attention.tasks.time_series import MAX_POSITIONS, TimeSeriesTask
 from evolving_attention.tasks.time_series_data import LabelledSeries
 from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
 from tests.tasks.helpers import (
@@ -260,3 +261,15 @@ def test_nothing_masked_measures_zero():
 def test_masks_that_cannot_be_drawn_are_refused_at_once():
     with one_sentence("masked_share"):
         new(PretrainingOptions(masked_share=1.0))
+
+
+def test_differences_are_refused_as_they_would_give_away_what_is_hidden():
+    with one_sentence("1 orders of differences", "processing.differences"):
+        new(differences=1)
+
+
+def test_a_network_that_read_differences_is_no_start_for_pretraining():
+    task = TimeSeriesTask("regression")
+    start = PretrainedEncoder(train(waves(8), task=task, epochs=1).model, task.processor)
+    with one_sentence("1 orders of differences", "processing.differences"):
+        TimeSeriesPretrainingTask(pretrained=start)

@@ -484,3 +484,57 @@ def test_an_infinite_clip_is_refused_or_saved_as_strict_json(tmp_path):
     processor = unless_refused(lambda: fitted(clip=INF))
     if processor is not None:
         strict_json(save(processor, tmp_path))
+
+
+# Differences
+
+
+def test_differences_follow_the_values_order_by_order():
+    processor = fitted("none", None, differences=2)
+    assert processor.num_channels == 2
+    assert processor.input_size == 6
+    inputs = processed(processor, [1, 4, 9, 16], [0, 0, 1, 1])
+    assert inputs == [
+        [1, 4, 9, 16],
+        [0, 0, 1, 1],
+        [0, 3, 5, 7],
+        [0, 0, 1, 0],
+        [0, 3, 2, 2],
+        [0, 0, 1, -1],
+    ]
+
+
+def test_differences_have_a_scale_of_their_own():
+    inputs = np.concatenate(fitted("standard", None, differences=1)(random_series(5, 7, 9)))
+    assert_allclose(inputs.std(0), 1.0, rtol=1e-5)
+    assert_allclose(inputs.mean(0), 0.0, atol=1e-6)
+
+
+def test_differences_come_after_missing_values_are_filled():
+    processor = fitted("none", None, differences=1)
+    assert processed(processor, [1, NAN, 5], [NAN] * 3)[2:] == [[0, 2, 2], [0, 0, 0]]
+
+
+def test_missing_values_do_not_reach_the_statistics_of_differences():
+    processor = TimeSeriesProcessor("standard", differences=1).fit([[[1, NAN, 3, 7, 9]]])
+    assert processor.mean[1] == pytest.approx((0 + 4 + 2) / 3)
+
+
+def test_differences_are_those_of_a_resampled_series():
+    processor = fitted("none", None, longer_series="resample", differences=1)
+    values = np.stack([np.arange(17.0), np.zeros(17)])
+    assert_allclose(processor([values])[0][:, 2], [0] + [2] * 8)
+
+
+def test_a_processor_with_differences_is_loaded_with_them(tmp_path):
+    processor = fitted(differences=1)
+    save(processor, tmp_path)
+    loaded = TimeSeriesProcessor.from_pretrained(tmp_path)
+    series = random_series(6)
+    assert_array_equal(loaded(series)[0], processor(series)[0])
+
+
+@pytest.mark.parametrize("orders", [-1, 1.0, True, "auto"])
+def test_what_is_no_number_of_differences_is_refused(orders):
+    with one_sentence("differences must be a whole number, 0 or more", repr(orders)):
+        TimeSeriesProcessor(differences=orders)

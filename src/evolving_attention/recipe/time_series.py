@@ -52,11 +52,16 @@ class ProcessingOptions:
         tails cannot destabilise training. None: no clipping.
     longer_series : {"keep", "resample", "truncate", "error"}
         What to do at prediction with series longer than any in training.
+    differences : int or "auto"
+        So many orders of differences between steps follow the values as channels of their own.
+        ``"auto"``: 1 for numbers, 0 for classes and wherever a network is pretrained, as a
+        difference would give hidden values away.
     """
 
     normalization: Literal["robust", "standard", "series", "none"] = "robust"
     clip: float | None = 5.0
     longer_series: Literal["keep", "resample", "truncate", "error"] = "keep"
+    differences: int | Literal["auto"] = "auto"
 
 
 @dataclass

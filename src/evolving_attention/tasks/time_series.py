@@ -48,7 +48,11 @@ from evolving_attention.tasks.time_series_batches import (
     predict_logits,
 )
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_numbers
-from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
+from evolving_attention.tasks.time_series_processor import (
+    TimeSeriesProcessor,
+    observed_length,
+    processing_for,
+)
 
 __all__ = ["TimeSeriesTask", "check_model_options", "model_options"]
 
@@ -89,7 +93,9 @@ class TimeSeriesTask:
             raise InputError(f"kind must be {' or '.join(map(repr, self.kinds))}, got {kind!r}.")
         self.kind = kind
         self.pretrained = pretrained
-        self.processing = processing or ProcessingOptions()
+        self.processing = processing_for(
+            kind, processing or ProcessingOptions(), is_pretrained=self._is_pretrained
+        )
         self.class_weight = class_weight
         augmentation = augmentation or AugmentationOptions()
         check_augmentation(augmentation)
@@ -124,6 +130,11 @@ class TimeSeriesTask:
             return training, None
         series, targets = [data.series[index] for index in held_out], data.targets[held_out]
         return training, TimeSeriesDataset(self.processor(series), self.processor.encode(targets))
+
+    @property
+    def _is_pretrained(self) -> bool:
+        """Whether pretraining, which hides values, sees what this network will read."""
+        return self.pretrained is not None
 
     def _fitted_processor(self, series: Collection, longest: int) -> TimeSeriesProcessor:
         if self.pretrained is not None:
@@ -185,7 +196,7 @@ class TimeSeriesTask:
         options |= self._output_options()
         try:
             config = EADCTransformerConfig(
-                input_size=self.processor.num_channels,
+                input_size=self.processor.input_size,
                 max_length=self.processor.max_length,
                 **options,
             )
@@ -256,8 +267,9 @@ class TimeSeriesTask:
         return embed_series(model, self.processor, data.series)
 
     def resolve(self, recipe: TimeSeriesRecipe, model: PreTrainedModel) -> TimeSeriesRecipe:
-        """Return the recipe with every option of the model, and the normalisation used."""
-        used = {name: getattr(self.processor, name) for name in ("normalization", "clip")}
+        """Return the recipe with every option of the model, and how series were processed."""
+        names = ("normalization", "clip", "differences")
+        used = {name: getattr(self.processor, name) for name in names}
         return replace(
             recipe,
             model=model_options(model.config),

@@ -17,7 +17,10 @@ from evolving_attention.tasks.masking import check_masking
 from evolving_attention.tasks.pretrained import PretrainedEncoder
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
-from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
+from evolving_attention.tasks.time_series_pretraining import (
+    TimeSeriesPretrainingTask,
+    refuse_differences,
+)
 from evolving_attention.training import train_network
 
 __all__ = ["FineTuningTask"]
@@ -58,8 +61,8 @@ class FineTuningTask(TimeSeriesTask):
         freeze: bool = False,
         progress: bool = False,
     ) -> None:
-        super().__init__(kind, processing, class_weight, augmentation, pretrained=pretrained)
         self.pretraining = pretraining or PretrainingOptions()
+        super().__init__(kind, processing, class_weight, augmentation, pretrained=pretrained)
         self.training = training or TrainingOptions()
         self.freeze = freeze
         self.progress = progress
@@ -76,11 +79,17 @@ class FineTuningTask(TimeSeriesTask):
                 f"pretraining.epochs must be a whole number, 0 or more, got {epochs!r}."
             )
         check_masking(self.pretraining)
+        if epochs:
+            refuse_differences(self.processor)
         if self.freeze and self.pretrained is None and not epochs:
             raise InputError(
                 "freeze trains only the head, of an encoder that has learned something: set "
                 "pretrained, or epochs of pretraining."
             )
+
+    @property
+    def _is_pretrained(self) -> bool:
+        return super()._is_pretrained or self.pretraining.epochs != 0
 
     def split(
         self, data: LabelledSeries, validation: float, seed: int

@@ -25,7 +25,7 @@ from evolving_attention.tasks.time_series_batches import collate, read_out
 from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor, observed_length
 
-__all__ = ["SeriesToFillIn", "TimeSeriesPretrainingTask"]
+__all__ = ["SeriesToFillIn", "TimeSeriesPretrainingTask", "refuse_differences"]
 
 
 @dataclass
@@ -81,6 +81,7 @@ class TimeSeriesPretrainingTask(TimeSeriesTask):
         super().__init__("pretraining", processing, pretrained=pretrained)
         self.pretraining = pretraining or PretrainingOptions()
         check_masking(self.pretraining)
+        refuse_differences(self.processor if pretrained is None else pretrained.processor)
         self.metric, self.greater_is_better = "loss", False
         self._fitted = processor
 
@@ -183,6 +184,15 @@ def _interpolation_error(values_TF: NDArray, mask_TF: NDArray[np.bool_]) -> floa
         line = np.interp(step_T[mask_T], step_T[seen_T], values_T[seen_T]) if seen_T.any() else 0.0
         squared += float(np.square(values_T[mask_T] - line).sum())
     return squared
+
+
+def refuse_differences(processor: TimeSeriesProcessor) -> None:
+    """Raise :class:`InputError` where differences would tell what pretraining hides."""
+    if processor.differences:
+        raise InputError(
+            f"series come with {processor.differences} orders of differences, which would give "
+            "away what pretraining hides; set processing.differences to 0."
+        )
 
 
 def _observed(series_CT: NDArray, inputs_TF: NDArray, longer_series: str) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ Learned from the training part and saved beside the model, it does at prediction
 training.
 """
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from evolving_attention.tasks.time_series_data import (
     check_labels,
 )
 
-__all__ = ["TimeSeriesProcessor", "observed_length"]
+__all__ = ["TimeSeriesProcessor", "observed_length", "processing_for"]
 
 _IQR_OF_A_NORMAL = 1.3489795  # interquartile range of a normal distribution, in standard deviations
 
@@ -36,6 +37,8 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
     ----------
     normalization, clip, longer_series
         See :class:`~evolving_attention.recipe.ProcessingOptions`.
+    differences : int
+        Orders of differences between steps that follow the values as channels of their own.
     **fitted
         What :meth:`fit` learned; given when loading.
 
@@ -44,7 +47,8 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
     max_length : int
         Steps of the longest training series.
     mean, center, scale : list of float
-        Of each channel: the training mean, and what is subtracted and divided by.
+        Of each channel, differences included: the training mean, and what is subtracted and
+        divided by.
     classes : list, optional
         Class labels in the order of the network's outputs.
     target_mean, target_scale : list of float, optional
@@ -58,6 +62,7 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
         normalization: str = "robust",
         clip: float | None = 5.0,
         longer_series: str = "keep",
+        differences: int = 0,
         **fitted: Any,
     ) -> None:
         if clip is not None and not 0 < clip < np.inf:
@@ -67,11 +72,17 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
         self.normalization = normalization
         self.clip = clip
         self.longer_series = longer_series
+        self.differences = _checked(differences)
         super().__init__(**fitted)
 
     @property
     def num_channels(self) -> int:
         """Channels of the series."""
+        return self.input_size // (1 + self.differences)
+
+    @property
+    def input_size(self) -> int:
+        """Channels of what a network reads: those of the series, and of their differences."""
         self._check_learned("mean", "fit")
         return len(self.mean)
 
@@ -85,7 +96,7 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
         """Learn the statistics of the training part; ``max_length`` is its longest by default."""
         series = [_without_padding(values) for values in as_collection(series)]
         self.max_length = max_length or max(map(observed_length, series))
-        stacked = np.concatenate(series, axis=1)
+        stacked = np.concatenate([self._differenced(values) for values in series], axis=1)
         observed = [channel[np.isfinite(channel)] for channel in stacked]
         statistics = [_statistics(channel, self.normalization) for channel in observed]
         self.mean, self.center, self.scale = (
@@ -128,13 +139,20 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
         return [self._process(index, values) for index, values in enumerate(collection)]
 
     def _process(self, index: int, series_CT: NDArray) -> NDArray[np.float32]:
-        filled_CT = _filled(_without_padding(series_CT), np.asarray(self.mean))
+        filled_CT = _filled(_without_padding(series_CT), np.asarray(self.mean[: len(series_CT)]))
         filled_CT = self._fitting(index, filled_CT)
         with np.errstate(over="ignore", invalid="ignore"):
-            output_TC = self._normalised(filled_CT).T.astype(np.float32)
+            output_TC = self._normalised(self._differenced(filled_CT)).T.astype(np.float32)
         if not np.isfinite(output_TC).all():
             raise InputError(f"series {index} has values too large to be normalised; rescale it.")
         return np.ascontiguousarray(output_TC)
+
+    def _differenced(self, series_CT: NDArray) -> NDArray:
+        """Append the differences, of every order; the first step has none: 0."""
+        orders = [series_CT]
+        for _ in range(self.differences):
+            orders.append(np.diff(orders[-1], axis=1, prepend=orders[-1][:, :1]))
+        return np.concatenate(orders)
 
     def _normalised(self, series_CT: NDArray) -> NDArray:
         if self.normalization == "series":
@@ -190,6 +208,22 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
         self._check_learned("target_mean", "fit_classes or fit_targets")
         targets_NO = logits.astype(np.float64) * self.target_scale + self.target_mean
         return targets_NO[:, 0] if targets_NO.shape[1] == 1 else targets_NO
+
+
+def processing_for(
+    kind: str, options: ProcessingOptions, *, is_pretrained: bool
+) -> ProcessingOptions:
+    """Return the options with a number for ``differences="auto"``."""
+    if options.differences != "auto":
+        return options
+    return replace(options, differences=1 if kind == "regression" and not is_pretrained else 0)
+
+
+def _checked(differences: object) -> int:
+    is_number = isinstance(differences, int) and not isinstance(differences, bool)
+    if not is_number or differences < 0:  # type: ignore[operator]
+        raise InputError(f"differences must be a whole number, 0 or more, got {differences!r}.")
+    return differences  # type: ignore[return-value]
 
 
 def observed_length(series_CT: NDArray) -> int:

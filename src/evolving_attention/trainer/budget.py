@@ -5,7 +5,7 @@ from evolving_attention.recipe import TrainingOptions
 __all__ = ["FEWEST_EPOCHS", "UPDATES", "number_of_epochs"]
 
 #: Updates that ``epochs="auto"`` makes, to the next whole epoch.
-UPDATES = 400
+UPDATES = 1000
 
 #: Large data sets are passed over at least so many times, whatever number of updates that takes.
 FEWEST_EPOCHS = 5
