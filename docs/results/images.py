@@ -44,8 +44,8 @@ memory over a batch."""
 CHOICE = """Three-fold cross-validation by `benchmarks/cross_validation.py`; n counts folds.
 `evolving` is the recipe's network: evolution in the papers' form (alpha 0.5, beta 1, ReLU) in the
 second of two stages, for 25 epochs. `both_stages` attends in the first stage too, at half its
-resolution; `normalized` mixes with normalised maps and beta 0.5; `seven_epochs` are the 400 updates
-that other recipes make."""
+resolution; `normalized` mixes with normalised maps and beta 0.5; `seven_epochs` trains as long as a
+budget of 400 updates makes it."""
 
 
 def section(folder: Path) -> str:
