@@ -7,7 +7,8 @@
 
 The comparisons are made by the commands that stand in the page. ``--forms``, ``--dropout``,
 ``--budget`` and ``--differences`` are tables of ``benchmarks/cross_validation.py``,
-``--pretraining`` is one of ``benchmarks/pretraining.py``, ``--earlier`` holds runs of comparisons with earlier defaults.
+``--pretraining`` is one of ``benchmarks/pretraining.py``, ``--earlier`` holds runs of
+comparisons with earlier defaults.
 """
 
 import re
