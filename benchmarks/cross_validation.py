@@ -22,7 +22,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from evolving_attention.comparison.report import TOLD
 from evolving_attention.comparison.tables import gains_table, scores_table, seconds_table
-from evolving_attention.comparison.variants import Variant, parse_variants
+from evolving_attention.comparison.variants import Variant, parse_variants, split_variants
 from evolving_attention.recipe import (
     Recipe,
     TimeSeriesRecipe,
@@ -89,7 +89,7 @@ def main() -> None:
     recipe = read_recipe(recipe_path(options.recipe)) if options.recipe else TimeSeriesRecipe()
     changes = [option.partition("=") for option in options.option]
     recipe = change_recipe(recipe, {name: yaml.safe_load(value) for name, _, value in changes})
-    table = run(recipe, parse_variants(options.against.split(","), NAME), options)
+    table = run(recipe, parse_variants(split_variants(options.against), NAME), options)
     metrics = TOLD[recipe.kind]
     for metric in metrics:
         print(f"\n{metric}\n\n{scores_table(table, metric)}")

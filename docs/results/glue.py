@@ -7,15 +7,14 @@ The comparisons are made by the commands that stand in the page. ``--choice`` is
 ``benchmarks/cross_validation.py``, ``--steps`` one of ``benchmarks/text_step.py``.
 """
 
-import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
 from page import (
-    FOLDER,
     SAID,
     finished_runs,
+    keep,
     made_by,
     seconds,
     verdicts,
@@ -83,7 +82,7 @@ def _forms(results: pd.DataFrame) -> list[str]:
 
 def choice(path: Path) -> str:
     """Tell what chose the shares: scores on a part of the training data."""
-    shutil.copyfile(path, FOLDER / "glue_choice.csv")
+    keep(path, "glue_choice.csv")
     table = pd.read_csv(path)
     text = (
         "Scores on a part of the training data that did not train, by "
@@ -94,7 +93,7 @@ def choice(path: Path) -> str:
 
 def steps(path: Path) -> str:
     """Tell what evolution adds to a training step."""
-    shutil.copyfile(path, FOLDER / "glue_steps.csv")
+    keep(path, "glue_steps.csv")
     table = pd.read_csv(path)
     ratios = table.pivot_table(index="tokens", columns="form", values="ratio_to_twin", sort=False)
     rows = [[str(tokens), *(f"{value:.2f}" for value in row)] for tokens, row in ratios.iterrows()]

@@ -1,14 +1,12 @@
 """Write docs/results/images.md and its CSVs from finished comparisons; no figure is typed in.
 
     python docs/results/images.py comparisons/digits comparisons/fashion_mnist comparisons/cifar10 \
-        [--steps image_steps.csv] [--places digits_places.csv] [--forms digits_forms.csv]
+        [--steps image_steps.csv] [--choice image_choice.csv]
 
 The comparisons are made by the commands that stand in the page. ``--steps`` is a table of
-``benchmarks/image_step.py``, ``--places`` and ``--forms`` are tables of
-``benchmarks/cross_validation.py``.
+``benchmarks/image_step.py``, ``--choice`` one of ``benchmarks/cross_validation.py``.
 """
 
-import shutil
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from itertools import combinations
@@ -16,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 from page import (
-    FOLDER,
     SAID,
     finished_runs,
+    keep,
     made_by,
     on_train,
     seconds,
@@ -43,11 +41,11 @@ COST = """By `benchmarks/image_step.py`, on one core of a CPU: images a second o
 depend on the machine; the time of an image as a multiple of the twin's, which depends less on it;
 GFLOPs of an image, as `torch.utils.flop_counter` counts them; and the growth of the process's
 memory over a batch."""
-PLACES = """Where a small network attends. Three-fold cross-validation by
-`benchmarks/cross_validation.py`; n counts folds. `evolving` is the recipe's network, the variants
-with `half` in their names attend in both stages, at half the resolution of the first, as the papers'
-stage 2 does."""
-FORMS = """Forms of evolution and longer training, in the same way."""
+CHOICE = """Three-fold cross-validation by `benchmarks/cross_validation.py`; n counts folds.
+`evolving` is the recipe's network: evolution in the papers' form (alpha 0.5, beta 1, ReLU) in the
+second of two stages, for 25 epochs. `both_stages` attends in the first stage too, at half its
+resolution; `normalized` mixes with normalised maps and beta 0.5; `seven_epochs` trains as long as a
+budget of 400 updates makes it."""
 
 
 def section(folder: Path) -> str:
@@ -70,8 +68,7 @@ def section(folder: Path) -> str:
 
 def steps(path: Path) -> str:
     """Tell what attention and evolution cost."""
-    if path.resolve() != (kept := FOLDER / "image_steps.csv").resolve():
-        shutil.copyfile(path, kept)
+    keep(path, "image_steps.csv")
     return "\n\n".join(["## What attention and evolution cost", COST, *_costs(pd.read_csv(path))])
 
 
@@ -100,17 +97,15 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("comparisons", nargs="+", type=Path)
     parser.add_argument("--steps", type=Path)
-    parser.add_argument("--places", type=Path)
-    parser.add_argument("--forms", type=Path)
+    parser.add_argument("--choice", type=Path)
     options = parser.parse_args()
     write_runs(options.comparisons, "images.csv")
     parts = [INTRODUCTION, *map(section, options.comparisons)]
     parts += [steps(options.steps)] if options.steps else []
-    for path, told, text in (
-        (options.places, "Where the digits' network attends", PLACES),
-        (options.forms, "Forms of evolution on the digits", FORMS),
-    ):
-        parts += [on_train(path, told, text)] if path else []
+    if options.choice:
+        parts.append(
+            on_train(options.choice, "The network for the digits", CHOICE, name="image_choice.csv")
+        )
     write_page("images.md", parts)
 
 

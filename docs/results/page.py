@@ -16,6 +16,7 @@ __all__ = [
     "FOLDER",
     "SAID",
     "finished_runs",
+    "keep",
     "made_by",
     "on_train",
     "seconds",
@@ -39,7 +40,8 @@ def write_runs(folders: Sequence[Path], name: str) -> None:
         pd.read_csv(folder / "results.csv").assign(comparison=folder.name) for folder in folders
     ]
     results = pd.concat(tables)
-    kept = ["comparison", *(column for column in COLUMNS if results[column].notna().any())]
+    columns = [*COLUMNS, *(name for name in results if name not in ("comparison", *COLUMNS))]
+    kept = ["comparison", *(column for column in columns if results[column].notna().any())]
     results[kept].to_csv(FOLDER / name, index=False)
 
 
@@ -73,7 +75,7 @@ def verdicts(results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]
             if not len(gains):
                 continue
             row = [str(data), name, other, format(gains.mean(), form), "–", str(len(gains)), ""]
-            if len(gains) > 1 and gains.std() > 0:
+            if len(gains) > 1 and gains.std() > 1e-9:  # more than the dust of floating point
                 low, high = ttest_1samp(gains, 0).confidence_interval()
                 row[4], row[6] = f"[{low:{form}}, {high:{form}}]", _said(low, high)
             rows.append(row)
@@ -104,9 +106,8 @@ def on_train(
     metrics: Sequence[str] = ("accuracy", "log_loss"),
 ) -> str:
     """Tell of variants that were tried by cross-validation on TRAIN; keep the table as ``name``."""
+    keep(path, name or path.name)
     table = pd.read_csv(path)
-    if path.resolve() != (kept := FOLDER / (name or path.name)).resolve():
-        shutil.copyfile(path, kept)
     parts = [
         f"## {title}, on TRAIN alone",
         explained,
@@ -114,6 +115,12 @@ def on_train(
         *(scores_table(table, metric) for metric in metrics),
     ]
     return "\n\n".join(parts)
+
+
+def keep(path: Path, name: str) -> None:
+    """Copy a table beside the page, unless it lies there already."""
+    if path.resolve() != (FOLDER / name).resolve():
+        shutil.copyfile(path, FOLDER / name)
 
 
 def write_page(name: str, parts: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
-from page import FOLDER, on_train, without_paths, write_page
+from page import FOLDER, keep, on_train, without_paths, write_page
 
 from evolving_attention.comparison.results import COLUMNS
 from evolving_attention.comparison.statistics import scores_by_data, summarise_gains
@@ -113,7 +113,7 @@ def earlier(path: Path, results: pd.DataFrame) -> str:
 
 def pretraining(path: Path) -> str:
     """Tell whether pretraining helps, by cross-validation on TRAIN."""
-    shutil.copyfile(path, FOLDER / "time_series_pretraining.csv")
+    keep(path, "time_series_pretraining.csv")
     table = pd.read_csv(path).rename(columns={"way": "variant", "fold": "seed"})
     table["data"] = [f"{share:.0%} of the labels" for share in table["labels"]]
     metrics = ["accuracy", "log_loss"]

@@ -7,7 +7,7 @@ A run folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors`
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError, reading
-from evolving_attention.recipe import Recipe, check_literals, read_recipe
+from evolving_attention.recipe import Recipe, change_recipe, check_literals, read_recipe
 from evolving_attention.tasks.contracts import Data, Task
 from evolving_attention.tasks.family import Family, family_of
 from evolving_attention.trainer.files import replacing_files
@@ -56,11 +56,25 @@ class Run:
     metrics: dict[str, Any]
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Run":
-        """Load a run folder; raise :class:`InputError` where it is none or something is missing."""
+    def load(cls, folder: str | Path, changes: Mapping[str, Any] | None = None) -> "Run":
+        """Load a run folder.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The run folder.
+        changes : mapping, optional
+            Options of its recipe that shall have other values, by dotted name, such as
+            ``{"generation.num_beams": 1}``: those that a trained network leaves free.
+
+        Raises
+        ------
+        InputError
+            It is none, something is missing, or its recipe has no such option.
+        """
         folder = Path(folder)
         _check_files(folder, "config.json", "model.safetensors", "recipe.yaml", "metrics.json")
-        recipe = read_recipe(folder / "recipe.yaml")
+        recipe = _changed(read_recipe(folder / "recipe.yaml"), changes or {})
         _check_files(folder, family_of(recipe).processor_file)
         with reading(folder / "metrics.json"):
             metrics = json.loads((folder / "metrics.json").read_text())
@@ -157,6 +171,14 @@ class Run:
     def _write_report(self, folder: Path) -> None:
         (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
         (folder / "README.md").write_text(_model_card(self))
+
+
+def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    for name in changes:
+        section = name.partition(".")[0]
+        if not hasattr(recipe, section):
+            raise InputError(f"{name} is no option of a network for {recipe.kind}.")
+    return change_recipe(recipe, dict(changes)) if changes else recipe
 
 
 def _check_files(folder: Path, *names: str) -> None:

@@ -6,6 +6,8 @@ Its parts are in :mod:`evolving_attention.trainer`.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import TrainingOptions
 from evolving_attention.trainer.arguments import check_options
@@ -77,7 +79,9 @@ def train_network(
     fitting = Fitting(task, options, seed, progress and is_first(), checkpoints, tensorboard)
     with seeded(seed):
         train, validation = together(lambda: task.split(data, options.validation, seed))
-        fitting.epochs = number_of_epochs(options, len(train))  # type: ignore[arg-type]
+        tokens = int(np.sum(train.sizes)) if hasattr(train, "sizes") else None
+        cases = len(train)  # type: ignore[arg-type]
+        fitting.epochs = number_of_epochs(options, cases, tokens)
         model = together(lambda: task.build_model(model_options))
         refits = options.refit and validation is not None
         kept = chosen_network(checkpoints, model, fitting.clock) if checkpoints else None

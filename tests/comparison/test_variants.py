@@ -2,7 +2,13 @@
 
 import pytest
 
-from evolving_attention.comparison.variants import PEERS, VARIANTS, parse_variant, parse_variants
+from evolving_attention.comparison.variants import (
+    PEERS,
+    VARIANTS,
+    parse_variant,
+    parse_variants,
+    split_variants,
+)
 from evolving_attention.models import EADCTransformerConfig
 from evolving_attention.recipe import TimeSeriesRecipe
 from evolving_attention.tasks.time_series import TimeSeriesTask
@@ -69,6 +75,12 @@ class TestVariantsOfOnesOwn:
         recipe = variant.apply(TimeSeriesRecipe(model={"hidden_size": 8}))
         assert recipe.model == {"hidden_size": 8, "alpha": 0.2}
         assert recipe.class_weight == "balanced"
+
+    def test_commas_in_brackets_belong_to_a_value(self):
+        texts = split_variants("twin, mine:model.a=[1, 2];model.b=[4],rocket,")
+        assert texts == ["twin", "mine:model.a=[1, 2];model.b=[4]", "rocket"]
+        variant = parse_variant("mine:model.depths=[1, 2]")
+        assert variant.changes == {"model.depths": [1, 2]}
 
     def test_named_variants_may_stand_among_the_changes(self):
         changes = parse_variant("wide_twin:twin;model.hidden_size=64").changes

@@ -13,7 +13,8 @@ PLAIN = {"key_ratio": 0.0, "value_ratio": 0.0}
 
 
 def tiny_config(**options):
-    return EAAAResNetConfig.variant("tiny", **{"num_labels": 3, **options})
+    options = {"num_labels": 3, "attention_strides": [2, 1], **options}
+    return EAAAResNetConfig.variant("tiny", **options)
 
 
 def tiny_model(kind=EAAAResNetForImageClassification, **options):

@@ -218,3 +218,22 @@ def test_an_unknown_preset_is_told():
 
 def test_the_examples_run():
     assert doctest.testmod(ea_transformer).failed == 0
+
+
+def test_smoothing_spreads_a_share_of_the_target_while_it_trains_and_ignores_padding():
+    model, batch = network().double(), pairs()
+    plain = model(**batch)
+    log_probabilities = plain.logits.log_softmax(-1)
+    real = batch["labels"] != -100
+    labels = batch["labels"].clamp(min=0)[..., None]
+    share = 0.9 * log_probabilities.gather(-1, labels)[..., 0] + 0.1 * log_probabilities.mean(-1)
+    model.label_smoothing = 0.1
+    assert_close(model(**batch).loss, plain.loss)
+    model.train()  # without dropout
+    smoothed = model(**batch)
+    assert_close(smoothed.loss, -share[real].mean())
+    assert_close(smoothed.logits, plain.logits)
+    assert_close(model(**pairs(padding=4)).loss, smoothed.loss)
+    assert_close(model(**batch, return_dict=False)[0], smoothed.loss)
+    smoothed.loss.backward()
+    assert all(each.grad is not None for each in model.parameters() if each.requires_grad)

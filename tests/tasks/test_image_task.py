@@ -29,7 +29,14 @@ from evolving_attention.training import check_options
 from tests.small import Killed, files_of, one_sentence
 from tests.tasks.image_files import bright_or_dark, small_images, write_folder
 
-SMALL = {"variant": "tiny", "depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
+#: Attention at 4 x 4 in both stages.
+SMALL = {
+    "variant": "tiny",
+    "depths": [1, 1],
+    "hidden_sizes": [8, 16],
+    "embedding_size": 8,
+    "attention_strides": [2, 1],
+}
 #: Two evaluated examples of six classes.
 LOGITS = np.array([[9.0, 1, 2, 3, 4, 0], [0.0, 1, 2, 3, 4, 5]])
 
@@ -306,6 +313,7 @@ def test_weights_of_another_network_are_refused(run, tmp_path):
     [
         ("data", {"broken": "mend"}, ["data.broken", "'mend'"]),
         ("data", {"workers": 0}, ["data.workers", "0"]),
+        ("data", {"train_images": 0}, ["data.train_images", "0"]),
         ("processing", {"crop": 2.0}, ["processing.crop"]),
         ("augmentation", {"scale": 2.0}, ["augmentation.scale"]),
     ],
@@ -350,6 +358,21 @@ def test_data_sets_are_placed_by_name_and_by_path(tmp_path):
     assert "pictures.npz" in FAMILY.data_settings(placed)["train"]
     with one_sentence("no images", "nowhere"):
         FAMILY.place(recipe, "nowhere")
+
+
+def test_a_subset_is_drawn_from_every_class_alike_and_is_always_the_same(tmp_path):
+    recipe = small_recipe(tmp_path)
+    subset = replace(recipe, data=replace(recipe.data, train_images=8, test_images=4))
+    parts = FAMILY.load(subset)
+    assert [np.bincount(part.targets).tolist() for part in parts] == [[4, 4], [2, 2]]
+    again = FAMILY.load_training(subset)
+    assert again.fingerprint() == parts[0].fingerprint()
+    whole = FAMILY.load_training(recipe)
+    assert len(whole) == 24
+    assert {each.tobytes() for each in again.images} < {each.tobytes() for each in whole.images}
+    many = replace(recipe, data=replace(recipe.data, train_images=100))
+    assert FAMILY.load_training(many).fingerprint() == whole.fingerprint()
+    assert FAMILY.data_settings(subset) != FAMILY.data_settings(recipe)
 
 
 # The command line

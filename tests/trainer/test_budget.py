@@ -1,7 +1,7 @@
 import pytest
 
 from evolving_attention import train
-from evolving_attention.recipe import TrainingOptions
+from evolving_attention.recipe import TrainingOptions, TranslationTrainingOptions
 from evolving_attention.trainer.budget import FEWEST_EPOCHS, UPDATES, number_of_epochs
 from tests.small import small_recipe, two_classes, write_npz
 
@@ -19,6 +19,13 @@ def test_large_data_sets_are_passed_over_a_few_times():
 
 def test_a_number_that_is_given_is_taken():
     assert number_of_epochs(TrainingOptions(epochs=3), 10) == 3
+
+
+def test_with_a_budget_of_tokens_they_are_what_counts():
+    options = TranslationTrainingOptions(epochs="auto", batch_tokens=100, batch_size=1)
+    assert number_of_epochs(options, 7, tokens=950) == UPDATES // 10
+    options.batch_tokens = None
+    assert number_of_epochs(options, 8, tokens=950) == UPDATES // 8
 
 
 def test_a_run_without_a_number_trains_for_the_budget(tmp_path):

@@ -50,6 +50,7 @@ def compare_parser(own: type[Recipe], recipe: Path | None) -> Parser:
 def run_compare(options: Namespace) -> None:
     """Run or report a comparison."""
     from evolving_attention.comparison import compare, report
+    from evolving_attention.comparison.variants import split_variants
 
     if options.report_only:
         report(options.report_only)
@@ -61,7 +62,7 @@ def run_compare(options: Namespace) -> None:
     results = compare(
         recipe,
         recipe.output,
-        against=_listed(options.against),
+        against=split_variants(options.against),
         data=_listed(recipe.data.train),
         seeds=options.seeds,
         name=options.name,

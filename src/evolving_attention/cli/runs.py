@@ -2,11 +2,16 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
+from evolving_attention.cli.lines import add_generation, generation_changes, write_lines
 from evolving_attention.cli.parser import Parser, check_folder, run_parser
 from evolving_attention.errors import InputError
+
+if TYPE_CHECKING:
+    from evolving_attention.runs import Run
 
 __all__ = [
     "embed_parser",
@@ -24,7 +29,13 @@ __all__ = [
 def evaluate_parser() -> Parser:
     """Return the parser of ``evaluate``."""
     parser = run_parser("Measure a run on its recipe's test part, or on a labelled file.")
-    parser.add_argument("--input", type=str | None, default=None, help="a labelled file of series")
+    parser.add_argument(
+        "--input",
+        type=str | None,
+        default=None,
+        help="a labelled file of series; of translation, one of two files or a .tsv",
+    )
+    add_generation(parser)
     return parser
 
 
@@ -32,12 +43,14 @@ def run_evaluate(options: Namespace) -> None:
     """Measure a run."""
     from evolving_attention.runs import Run
 
-    print_metrics(options.input or "test", Run.load(options.run).evaluate(options.input))
+    run = Run.load(options.run, generation_changes(options))
+    print_metrics(run, options.input or "test", run.evaluate(options.input))
 
 
-def print_metrics(part: str, metrics: dict[str, float]) -> None:
-    """Print the metrics of a part of the data on a line."""
-    print(f"{part}: {', '.join(f'{name} {value:.4f}' for name, value in metrics.items())}")
+def print_metrics(run: "Run", part: str, metrics: dict[str, float]) -> None:
+    """Print the metrics of a part of the data."""
+    for line in run.family.metric_lines(part, metrics, run.task):
+        print(line)
 
 
 def predict_parser() -> Parser:
@@ -49,15 +62,18 @@ def predict_parser() -> Parser:
         nargs="?",
         default=None,
         help="a file of series (.ts, .arff, .tsv, .npz) or of sentences (.tsv); default, for GLUE: "
-        "the task's test files",
+        "the task's test files; for translation, a text file, plain or .gz, or, by default, "
+        "standard input",
     )
     parser.add_argument(
         "--output",
         type=str | None,
         default=None,
         help="a CSV file, of sentences also a .tsv as GLUE's server takes it; default: print; "
-        "without a file to predict, a folder, 'submission' in the run's by default",
+        "without a file to predict, a folder, 'submission' in the run's by default; of "
+        "translation, a text file, line for line",
     )
+    add_generation(parser)
     return parser
 
 
@@ -66,7 +82,10 @@ def run_predict(options: Namespace) -> None:
     from evolving_attention.runs import Run
 
     check_folder(options.output)
-    run = Run.load(options.run)
+    run = Run.load(options.run, generation_changes(options))
+    if run.family.writes_lines:
+        write_lines(run, options.input, options.output)
+        return
     if options.input is None:
         for path in run.submit(options.output):
             print(f"for the benchmark: {path}")
@@ -176,7 +195,16 @@ def inspect_parser() -> Parser:
         help="chain and quality: after or before the softmax",
     )
     parser.add_argument(
-        "--heads", type=int | None, default=None, help="of a chain, how many; default: all"
+        "--heads",
+        type=int | None,
+        default=None,
+        help="of a chain, how many; default: all; of translation: their mean alone",
+    )
+    parser.add_argument(
+        "--chain",
+        choices=("encoder", "decoder", "cross"),
+        default=None,
+        help="of translation, which; default: all three; query: cross; measures, kernels: encoder",
     )
     parser.add_argument(
         "--output",

@@ -79,7 +79,7 @@ def _train_recipe(recipe: Recipe, options: Namespace) -> None:
     print(f"trained {parameters:,} parameters in {seconds:.0f} s; {epoch}")
     for part in ("validation", "test"):
         if run.metrics[part]:
-            print_metrics(part, run.metrics[part])
+            print_metrics(run, part, run.metrics[part])
     print(f"run folder: {run.folder}")
     if (run.folder / "checkpoint").is_dir():
         print("interrupted; --resume goes on with it")

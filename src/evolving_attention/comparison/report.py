@@ -21,17 +21,22 @@ from evolving_attention.records import write_text
 __all__ = ["TOLD", "write_report"]
 
 #: What the report tells of each kind, the first ranks; ``results.csv`` holds every metric.
-TOLD = {"classification": ("accuracy", "log_loss"), "regression": ("rmse",), "glue": ("score",)}
+TOLD = {
+    "classification": ("accuracy", "log_loss"),
+    "regression": ("rmse",),
+    "glue": ("score",),
+    "translation": ("bleu", "chrf", "loss"),
+}
 
 #: Below, the bootstrap's percentile interval holds the mean noticeably less often than it says.
 _MANY = 10
 
 _GAINS = """How much better {name} is than the other with the same data, seed and start: in points
-(hundredths) of accuracy or score, in units of log loss, in per cent of the other's RMSE; positive
-where {name} is better. The gain is the mean over data sets of their means over seeds; its
-interval is from a bootstrap over {levels}; won, drawn and lost count data sets; p is Wilcoxon's
-signed-rank test over data sets, two-sided, not corrected for the number of variants, and left out
-below {fewest} data sets; n is data sets × seeds."""
+(hundredths) of accuracy or score, in units of log loss or loss, in per cent of the other's RMSE, in
+BLEU and chrF as they are, of 100; positive where {name} is better. The gain is the mean over data
+sets of their means over seeds; its interval is from a bootstrap over {levels}; won, drawn and lost
+count data sets; p is Wilcoxon's signed-rank test over data sets, two-sided, not corrected for the
+number of variants, and left out below {fewest} data sets; n is data sets × seeds."""
 
 
 def write_report(output: Path, variants: Sequence[str], commands: Sequence[str]) -> pd.DataFrame:

@@ -23,6 +23,7 @@ METRICS = {
         "pearson": True,
         "spearman": True,
     },
+    "translation": {"bleu": True, "chrf": True, "loss": False},
 }
 
 COLUMNS = (
@@ -42,6 +43,9 @@ COLUMNS = (
 def read_results(output: Path, variants: Sequence[str]) -> pd.DataFrame:
     """Return a table of all runs of a comparison that came to an end, one row each.
 
+    The columns are :data:`COLUMNS`, and after these what else the runs tell, such as figures of
+    each of several test parts.
+
     Parameters
     ----------
     output : Path
@@ -59,7 +63,8 @@ def read_results(output: Path, variants: Sequence[str]) -> pd.DataFrame:
     if not results:
         raise InputError(f"{output} holds no finished run of a comparison.")
     rows = [result["row"] | {"message": result["message"]} for result in results]
-    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    found = pd.DataFrame(rows)
+    table = found.reindex(columns=[*COLUMNS, *(name for name in found if name not in COLUMNS)])
     order = {name: index for index, name in enumerate(variants)}
     place = table["variant"].map(lambda name: order.get(name, len(order)))
     table = table.assign(place=place).sort_values(["kind", "data", "seed", "place"])

@@ -33,6 +33,8 @@ GAIN_UNITS = {
     "score": "points",
     "rmse": "%",
     "mae": "%",
+    "bleu": "of 100",
+    "chrf": "of 100",
 }
 
 _IS_BETTER_LARGER = {name: larger for kind in METRICS.values() for name, larger in kind.items()}

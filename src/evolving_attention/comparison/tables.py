@@ -24,7 +24,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def title(metric: str) -> str:
     """Return a metric's name as a text has it."""
-    return {"rmse": "RMSE", "mae": "MAE"}.get(metric, metric.replace("_", " "))
+    names = {"rmse": "RMSE", "mae": "MAE", "bleu": "BLEU", "chrf": "chrF"}
+    return names.get(metric, metric.replace("_", " "))
 
 
 def _number(value: float, form: str = ".4f") -> str:

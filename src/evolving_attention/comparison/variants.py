@@ -11,7 +11,15 @@ import yaml
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe, change_recipe
 
-__all__ = ["PEERS", "VARIANTS", "Variant", "is_name", "parse_variant", "parse_variants"]
+__all__ = [
+    "PEERS",
+    "VARIANTS",
+    "Variant",
+    "is_name",
+    "parse_variant",
+    "parse_variants",
+    "split_variants",
+]
 
 _IDENTITY = {
     "model.learned_mixing": True,
@@ -81,6 +89,12 @@ class Variant:
 def is_name(text: str) -> bool:
     """Tell whether a text can be the name of a variant or data set, and of a folder."""
     return _NAME.fullmatch(text) is not None
+
+
+def split_variants(text: str) -> list[str]:
+    """Split at commas, but for those in brackets: ``twin,mine:model.depths=[1, 1]`` are two."""
+    parts = re.split(r",(?![^\[\]]*\])", text)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def parse_variants(texts: Sequence[str], name: str) -> list[Variant]:

@@ -24,6 +24,16 @@ CAPTIONS = {
         "heads, on the grid that the layer sees. Each panel has its own scale: the number below it "
         "is its largest entry, and one over the number of cells is even attention."
     ),
+    "translation_chain": (
+        "The encoder reads the source; the decoder, word by word, what it has written; "
+        "cross-attention leads from each word to the source. A column is a layer; rows are the "
+        "tokens that look, of the decoder the token written there, columns those looked at. Each "
+        "image has its own colour scale: the number below it is its largest entry."
+    ),
+    "translation_query": (
+        "Where the network looks in each layer as it writes one token: bars are its attention, the "
+        "mean over heads. The dotted line is even attention: bars that leave it pick something out."
+    ),
     "measures": (
         "Above, what a layer attends to: how evenly, with what contrast, how far, how alike its "
         "heads are, and how far its attention differs from that of the layer before. Below, what "

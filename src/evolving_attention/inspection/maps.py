@@ -18,6 +18,7 @@ from evolving_attention.runs import Run
 from evolving_attention.tasks.contracts import Data
 from evolving_attention.tasks.image_data import ImageData
 from evolving_attention.tasks.image_processor import ImageProcessor
+from evolving_attention.tasks.parallel_texts import ParallelTexts
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.time_series_batches import collate
 from evolving_attention.tasks.time_series_data import as_collection
@@ -65,7 +66,11 @@ def sample_of(data: Data, number: int) -> tuple[Any, str]:
 
 
 #: What one of a collection is called, if not a series.
-_CALLED: dict[type, str] = {LabelledTexts: "text", ImageData: "image"}
+_CALLED: dict[type, str] = {
+    LabelledTexts: "text",
+    ParallelTexts: "sentence",
+    ImageData: "image",
+}
 
 
 def chain_of(run: Run, example: Any, title: str) -> Chain:

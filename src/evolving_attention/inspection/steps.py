@@ -35,6 +35,9 @@ class Steps:
         The map it returned.
     mask : bool Tensor or None
         What may be attended to.
+    window : str
+        Which neighbours the layer's convolution reads: of networks with several chains it tells
+        which the layer belongs to.
     residual_BHNM, mixed_BHNM : Tensor or None
         What the previous map adds to the mix, None without a residual; and the mix.
     convolved_BHNM, activated_BHNM : Tensor or None
@@ -47,6 +50,7 @@ class Steps:
     previous_BHNM: Tensor | None
     map_BHNM: Tensor
     mask: Tensor | None
+    window: str = "bidirectional"
     residual_BHNM: Tensor | None = None
     mixed_BHNM: Tensor | None = None
     convolved_BHNM: Tensor | None = None
@@ -93,7 +97,7 @@ def _steps(layer: EvolvingAttention, given: Mapping[str, Any], map_BHNM: Tensor)
     logits_BHNM = (scale * query_BHNE) @ given["key_BHME"].transpose(-2, -1)
     if given.get("map_bias") is not None:
         logits_BHNM = logits_BHNM + given["map_bias"]
-    steps = Steps(logits_BHNM, given.get("previous_map"), map_BHNM, mask)
+    steps = Steps(logits_BHNM, given.get("previous_map"), map_BHNM, mask, layer.window)
     _retrace(layer, steps)
     return steps
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from evolving_attention.inspection.pictures import draw_chain, shared_title
 from evolving_attention.inspection.profiles import MEASURES, profile, summary
 from evolving_attention.inspection.quality import map_quality
 from evolving_attention.inspection.query_pictures import draw_query
+from evolving_attention.inspection.translation_views import TRANSLATION_VIEWS
 from evolving_attention.runs import Run
 from evolving_attention.tasks.contracts import Data
 from evolving_attention.tasks.image_data import ImageData
@@ -53,6 +55,9 @@ class ViewOptions:
         How many heads of a chain to draw. Default: all.
     pixel : str, optional
         Of an image, the query as ``ROW,COLUMN``, from 0. Default: the middle.
+    chain : {"encoder", "decoder", "cross"}, optional
+        Of translation, which chain of maps. Default: all of them; of a query the cross-attention,
+        of measures and kernels the encoder.
     """
 
     sample: int = 0
@@ -62,6 +67,7 @@ class ViewOptions:
     show: str = "probabilities"
     heads: int | None = None
     pixel: str | None = None
+    chain: str | None = None
 
 
 @dataclass
@@ -116,8 +122,8 @@ def view(
     if name not in VIEWS:
         raise InputError(f"there is no view {name!r}; there are {', '.join(VIEWS)}.")
     networks, options = _named(run, against), options or ViewOptions()
-    if run.recipe.family == "image" and name in IMAGE_VIEWS:
-        return View(*IMAGE_VIEWS[name](networks, options))
+    if own := _OF_FAMILIES.get(run.recipe.family, {}).get(name):
+        return View(*own(networks, options))
     return VIEWS[name](networks, options)
 
 
@@ -281,6 +287,9 @@ def _parts(run: Run, options: ViewOptions) -> tuple[Data, Data]:
 def _count(options: ViewOptions, default: int) -> int:
     return default if options.samples is None else options.samples
 
+
+#: Views that differ from those of series, by family and name.
+_OF_FAMILIES: dict[str, Any] = {"image": IMAGE_VIEWS, "translation": TRANSLATION_VIEWS}
 
 #: What can be shown, by name.
 VIEWS: dict[str, Callable[[Networks, ViewOptions], View]] = {

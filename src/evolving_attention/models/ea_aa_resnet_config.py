@@ -57,7 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "embedding_size": 16,
         "depths": [2, 2],
         "hidden_sizes": [16, 32],
-        "attention_strides": [2, 1],
+        "attention_strides": [0, 1],
         "augmented_convolutions": "both",
         "num_attention_heads": 2,
         "value_ratio": 0.25,

@@ -10,10 +10,12 @@ output.
 """
 
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Self
 
 from huggingface_hub.dataclasses import strict
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -149,6 +151,27 @@ class EATransformerForConditionalGeneration(EvolvingMixin, MarianMTModel):
     """
 
     config_class = EATransformerConfig
+
+    #: Share of the target that is spread evenly over the vocabulary while the network trains.
+    label_smoothing: float = 0.0
+
+    @wraps(MarianMTModel.forward)  # whose arguments others look up
+    def forward(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Return logits and, with labels, the loss: a mean over tokens, padding left out."""
+        labels = kwargs.get("labels")
+        if labels is None or not (self.training and self.label_smoothing):
+            return super().forward(*args, **kwargs)
+        kwargs |= {"labels": None, "use_cache": False}
+        if kwargs.get("decoder_input_ids") is None:
+            kwargs["decoder_input_ids"] = self.prepare_decoder_input_ids_from_labels(labels)
+        output = super().forward(*args, **kwargs)
+        logits_BNV = output[0]
+        loss = cross_entropy(
+            logits_BNV.flatten(0, 1), labels.flatten(), label_smoothing=self.label_smoothing
+        )
+        if isinstance(output, tuple):
+            return loss, *output
+        return type(output)(**{**output, "loss": loss})
 
     def loss_weight(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the tokens that a batch's loss is the mean of."""

@@ -32,11 +32,19 @@ from evolving_attention.recipe.time_series import (
     ProcessingOptions,
     TimeSeriesRecipe,
 )
+from evolving_attention.recipe.translation import (
+    GenerationOptions,
+    TranslationDataOptions,
+    TranslationProcessingOptions,
+    TranslationRecipe,
+    TranslationTrainingOptions,
+)
 
 __all__ = [
     "RECIPES",
     "AugmentationOptions",
     "DataOptions",
+    "GenerationOptions",
     "ImageAugmentationOptions",
     "ImageDataOptions",
     "ImageProcessingOptions",
@@ -49,6 +57,10 @@ __all__ = [
     "TextRecipe",
     "TimeSeriesRecipe",
     "TrainingOptions",
+    "TranslationDataOptions",
+    "TranslationProcessingOptions",
+    "TranslationRecipe",
+    "TranslationTrainingOptions",
     "bundled_recipes",
     "change_recipe",
     "check_literals",

@@ -42,7 +42,8 @@ class TrainingOptions:
         Largest norm of the gradient; 0: no clipping.
     average : float
         Share of an exponential average of the weights that an update leaves, such as 0.999; the
-        network is measured with, and ends with, its average. 0: no average.
+        network is measured with, and ends with, its average. From 1 on, it is the mean of the
+        weights at the ends of so many last epochs. 0: no average.
     validation : float
         Share of the training part held out, stratified by class, to choose the epoch; 0: a fixed
         budget.

@@ -11,11 +11,17 @@ from evolving_attention.recipe.base import Recipe
 from evolving_attention.recipe.image import ImageRecipe
 from evolving_attention.recipe.text import TextRecipe
 from evolving_attention.recipe.time_series import TimeSeriesRecipe
+from evolving_attention.recipe.translation import TranslationRecipe
 
 __all__ = ["RECIPES", "recipe_type", "tasks_of"]
 
 #: The class of each family's recipes. The first is that of a recipe that names no task.
-RECIPES: tuple[type[Recipe], ...] = (TimeSeriesRecipe, TextRecipe, ImageRecipe)
+RECIPES: tuple[type[Recipe], ...] = (
+    TimeSeriesRecipe,
+    TextRecipe,
+    ImageRecipe,
+    TranslationRecipe,
+)
 
 
 def tasks_of(recipe: type[Recipe]) -> tuple[str, ...]:

@@ -27,6 +27,9 @@ class ImageDataOptions:
         ``y_test``; or ``hub:NAME``, a data set of the Hugging Face Hub.
     test : str or None
         The test part, a folder with a folder a class. None: found beside the training part.
+    train_images, test_images : int or None
+        Only so many images of a part, the classes in their proportions, drawn once for all seeds.
+        None: all.
     broken : {"refuse", "skip"}
         What to do with files that are no images or end too early: stop and name the first, or look
         through all files beforehand, name those and go on without them.
@@ -36,6 +39,8 @@ class ImageDataOptions:
 
     train: str | None = "digits"
     test: str | None = None
+    train_images: int | None = None
+    test_images: int | None = None
     broken: Literal["refuse", "skip"] = "refuse"
     workers: int = 4
 

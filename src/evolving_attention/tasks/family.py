@@ -50,6 +50,9 @@ class Family(ABC, Generic[R]):
     #: The file of a run folder by which its processor is known.
     processor_file: str = "preprocessor_config.json"
 
+    #: Whether predictions are lines of text, one for each line of input, written as they come.
+    writes_lines: bool = False
+
     #: What ``tune`` searches where nobody says so.
     search_space: Space = SEARCH_SPACE
 
@@ -79,6 +82,11 @@ class Family(ABC, Generic[R]):
     def write_predictions(self, recipe: R, table: pd.DataFrame, path: Path) -> None:
         """Write predictions, a row an input: as CSV."""
         table.to_csv(path, index_label="case")
+
+    def metric_lines(self, part: str, metrics: dict[str, float], task: Any) -> list[str]:
+        """Return the lines that tell the metrics of a part of the data: one, with all of them."""
+        told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        return [f"{part}: {told}"]
 
     @abstractmethod
     def task_of(self, recipe: R) -> Task:
@@ -131,6 +139,7 @@ _HOMES = {
     "time_series": "evolving_attention.tasks.time_series_family",
     "text": "evolving_attention.tasks.text_family",
     "image": "evolving_attention.tasks.image_family",
+    "translation": "evolving_attention.tasks.translation_family",
 }
 
 

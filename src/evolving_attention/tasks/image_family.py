@@ -5,6 +5,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import ImageRecipe, check_literals
 from evolving_attention.tasks.family import SEARCH_SPACE, Family, check_source
@@ -18,6 +20,7 @@ from evolving_attention.tasks.image_sources import (
     load_image_training,
 )
 from evolving_attention.tasks.image_task import ImageTask
+from evolving_attention.tasks.splitting import split_by_class
 
 __all__ = ["FAMILY", "ImageFamily"]
 
@@ -39,8 +42,10 @@ class ImageFamily(Family[ImageRecipe]):
     def check(self, recipe: ImageRecipe) -> None:
         """Check data options, processing, augmentation and the names of the model's options."""
         check_literals(recipe.data, "broken", prefix="data.")
-        if recipe.data.workers < 1:
-            raise InputError(f"data.workers must be at least 1, got {recipe.data.workers}.")
+        for name in ("workers", "train_images", "test_images"):
+            value = getattr(recipe.data, name)
+            if value is not None and value < 1:
+                raise InputError(f"data.{name} must be at least 1, got {value}.")
         check_processing(recipe.processing)
         check_image_augmentation(recipe.augmentation)
         check_model_options(recipe.model)
@@ -48,14 +53,19 @@ class ImageFamily(Family[ImageRecipe]):
     def load(self, recipe: ImageRecipe) -> tuple[ImageData, ImageData | None]:
         """Load both parts of the recipe's data."""
         data = recipe.data
-        return load_image_parts(
+        training, test = load_image_parts(
             check_source(recipe), data.test, broken=data.broken, workers=data.workers
         )
+        training = _drawn(training, data.train_images)
+        return training, None if test is None else _drawn(test, data.test_images)
 
     def load_training(self, recipe: ImageRecipe) -> ImageData:
         """Load the training part alone."""
         data = recipe.data
-        return load_image_training(check_source(recipe), broken=data.broken, workers=data.workers)
+        training = load_image_training(
+            check_source(recipe), broken=data.broken, workers=data.workers
+        )
+        return _drawn(training, data.train_images)
 
     def load_file(self, recipe: ImageRecipe, path: Path, *, labelled: bool = False) -> ImageData:
         """Load an image, a folder of images, or the test part of an ``.npz``."""
@@ -93,7 +103,8 @@ class ImageFamily(Family[ImageRecipe]):
 
     def data_settings(self, recipe: ImageRecipe) -> dict[str, Any]:
         """Return the names of the sources; files by name and size."""
-        settings: dict[str, Any] = {"broken": recipe.data.broken}
+        names = ("broken", "train_images", "test_images")
+        settings: dict[str, Any] = {name: getattr(recipe.data, name) for name in names}
         for part in ("train", "test"):
             source = getattr(recipe.data, part)
             path = Path(source) if source else None
@@ -107,6 +118,15 @@ class ImageFamily(Family[ImageRecipe]):
     def title(self, recipe: ImageRecipe) -> str:
         """Return model, task and data."""
         return f"EA-AA-ResNet, {recipe.kind} of {recipe.data.train}"
+
+
+def _drawn(data: ImageData, images: int | None) -> ImageData:
+    """Return so many of the images, drawn from every class alike, in their order."""
+    if images is None or images >= len(data):
+        return data
+    targets = np.zeros(len(data)) if data.targets is None else data.targets
+    chosen, _ = split_by_class(targets, 1 - images / len(data), seed=0)
+    return data.take(np.sort(chosen))
 
 
 FAMILY = ImageFamily()

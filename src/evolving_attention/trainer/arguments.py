@@ -9,7 +9,11 @@ import torch
 from transformers import TrainingArguments
 
 from evolving_attention.errors import InputError
-from evolving_attention.recipe import TrainingOptions, check_literals
+from evolving_attention.recipe import (
+    TrainingOptions,
+    TranslationTrainingOptions,
+    check_literals,
+)
 from evolving_attention.trainer.processes import process_count
 from evolving_attention.trainer.recomputation import check_recomputation
 
@@ -18,7 +22,8 @@ __all__ = ["check_options", "optimizer_class", "training_arguments"]
 
 def check_options(options: TrainingOptions) -> None:
     """Raise :class:`InputError`, in one sentence, for an option that cannot work."""
-    for name, (is_valid, wanted) in _RANGES.items():
+    own = _TRANSLATION if isinstance(options, TranslationTrainingOptions) else {}
+    for name, (is_valid, wanted) in {**_RANGES, **own}.items():
         value = getattr(options, name)
         if isinstance(value, bool) or not is_valid(value):
             raise InputError(f"training.{name} must be {wanted}, got {value!r}.")
@@ -61,7 +66,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a share in [0, 1) or a whole number of updates",
     ),
     "gradient_clip": (_is_number, "0 or a positive number"),
-    "average": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
+    "average": (
+        lambda value: _is_number(value) and (value < 1 or value == int(value)),
+        "a number in [0, 1) or a whole number of epochs",
+    ),
     "validation": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
     "patience": (
         lambda value: value is None or _is_count(value),
@@ -71,6 +79,16 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or _is_number(value),
         "a number of seconds, 0 or positive, or null",
     ),
+}
+
+#: Of translation alone.
+_TRANSLATION: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "batch_tokens": (
+        lambda value: value is None or _is_count(value),
+        "a whole number, at least 1, or null",
+    ),
+    "label_smoothing": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
+    "beta2": (lambda value: _is_number(value) and value < 1, "a number in [0, 1)"),
 }
 
 
@@ -126,8 +144,10 @@ def optimizer_class(
     options: TrainingOptions,
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """Return the optimiser with its fastest implementation: RAdam has no fused one."""
-    if options.optimizer == "radam":
-        return torch.optim.RAdam, {"lr": options.learning_rate, "foreach": True}
     if options.optimizer == "sgd":
         return torch.optim.SGD, {"lr": options.learning_rate, "momentum": 0.9, "fused": True}
-    return torch.optim.AdamW, {"lr": options.learning_rate, "fused": True}
+    beta2 = options.beta2 if isinstance(options, TranslationTrainingOptions) else 0.999
+    chosen = {"lr": options.learning_rate, "betas": (0.9, beta2)}
+    if options.optimizer == "radam":
+        return torch.optim.RAdam, chosen | {"foreach": True}
+    return torch.optim.AdamW, chosen | {"fused": True}

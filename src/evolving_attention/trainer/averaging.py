@@ -5,6 +5,7 @@ They are kept in the optimiser's state, and with it in checkpoints.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,3 +77,9 @@ class Averages:
         for tensor, state in self._states():
             if "average" in state:
                 tensor.copy_(state["average"])
+
+    def save(self, folder: Path) -> None:
+        """Do nothing: averages are written with the optimiser's state."""
+
+    def load(self, folder: Path) -> None:
+        """Do nothing: averages are read with the optimiser's state."""

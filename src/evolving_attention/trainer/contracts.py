@@ -12,7 +12,11 @@ __all__ = ["TrainedNetwork", "TrainingTask"]
 
 
 class TrainingTask(Protocol):
-    """What training needs of a task: its parts are in :mod:`evolving_attention.tasks`."""
+    """What training needs of a task: its parts are in :mod:`evolving_attention.tasks`.
+
+    A task may also have ``reduce_outputs(outputs, labels)``, a tensor ``[B, ...]`` to keep of each
+    batch's outputs for the metrics: all logits over a vocabulary would be too many.
+    """
 
     processor: Any
     #: Name of the metric that may choose the epoch, and whether more of it is better.

@@ -20,6 +20,7 @@ from transformers import (
 
 from evolving_attention.recipe import TrainingOptions
 from evolving_attention.trainer.arguments import optimizer_class, training_arguments
+from evolving_attention.trainer.budget import tokens_of_update
 from evolving_attention.trainer.callbacks import (
     KeepBest,
     ShowProgress,
@@ -133,11 +134,13 @@ class Fitting:
             batch_size=options.batch_size,
             drops=options.schedule == "steps",
             average=options.average,
+            batch_tokens=tokens_of_update(options),
             data_collator=task.collate,
             train_dataset=train,
             eval_dataset=validation,
             processing_class=task.processor,
             compute_metrics=task.compute_metrics,
+            preprocess_logits_for_metrics=getattr(task, "reduce_outputs", None),
             optimizer_cls_and_kwargs=optimizer_class(options),
             callbacks=[StopAtNonFiniteLoss()],
         )

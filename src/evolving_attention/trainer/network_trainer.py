@@ -13,16 +13,18 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from evolving_attention.trainer.averaging import Averages
-from evolving_attention.trainer.batches import FilledCollator, SharedBatches
+from evolving_attention.trainer.batches import Batches, FilledCollator, SharedBatches
+from evolving_attention.trainer.epoch_averages import EpochAverages
 from evolving_attention.trainer.processes import process_count
 from evolving_attention.trainer.schedules import schedule_by_steps
 from evolving_attention.trainer.snapshots import load_json, load_optimizer
+from evolving_attention.trainer.token_batches import TokenBatches
 
 __all__ = ["NetworkTrainer"]
 
 
 class NetworkTrainer(Trainer):
-    """Trains a network on batches of series of like length.
+    """Trains a network on batches of series, or texts, of like length.
 
     An update is the same whether its batch is computed at once, in pieces one after the other
     (gradient accumulation) or in pieces by several processes: a piece's loss counts by its weight
@@ -46,12 +48,16 @@ class NetworkTrainer(Trainer):
         batch_size: int,
         drops: bool = False,
         average: float = 0.0,
+        batch_tokens: int | None = None,
         **named: Any,
     ) -> None:
         super().__init__(*positional, **named)
         self.drops, self.average = drops, average
-        self.averages: Averages | None = None
-        self.series_of_update = batch_size
+        self.averages: Averages | EpochAverages | None = None
+        if average >= 1:
+            self.averages = EpochAverages(self.model, int(average))
+            self.add_callback(self.averages)
+        self.series_of_update, self.tokens_of_update = batch_size, batch_tokens
         pieces = process_count() * self.args.gradient_accumulation_steps
         self.weighs_pieces = pieces > 1 and not self.model_accepts_loss_kwargs  # else it does
         self.order: torch.Generator | None = None
@@ -69,7 +75,7 @@ class NetworkTrainer(Trainer):
         """Make the optimiser, and what averages its weights."""
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        if is_new and self.average:
+        if is_new and 0 < self.average < 1:
             self.averages = Averages(optimizer, self.model, self.average)
         return optimizer
 
@@ -93,6 +99,23 @@ class NetworkTrainer(Trainer):
         draw random numbers early and keep a checkpoint within an epoch from being exact.
         """
         dataset = self.train_dataset
+        return DataLoader(
+            dataset,
+            batch_sampler=self._batches(),
+            collate_fn=FilledCollator(self.data_collator, dataset),
+            pin_memory=self.args.dataloader_pin_memory,
+            generator=self.order,
+        )
+
+    def _batches(self) -> Batches:
+        dataset: Any = self.train_dataset
+        share = (
+            self.args.gradient_accumulation_steps,
+            self.args.world_size,
+            self.args.process_index,
+        )
+        if self.tokens_of_update is not None:
+            return TokenBatches(dataset.sizes, self.tokens_of_update, *share, self.order)
         order = LengthGroupedSampler(
             self.series_of_update,
             dataset=dataset,
@@ -100,19 +123,7 @@ class NetworkTrainer(Trainer):
             model_input_name=self.processing_class.model_input_names[0],
             generator=self.order,
         )
-        return DataLoader(
-            dataset,
-            batch_sampler=SharedBatches(
-                order,
-                self.series_of_update,
-                self.args.gradient_accumulation_steps,
-                self.args.world_size,
-                self.args.process_index,
-            ),
-            collate_fn=FilledCollator(self.data_collator, dataset),
-            pin_memory=self.args.dataloader_pin_memory,
-            generator=self.order,
-        )
+        return SharedBatches(order, self.series_of_update, *share)
 
     def _get_eval_sampler(self, eval_dataset: Dataset[Any]) -> Any:
         """Leave examples of one length in their order: all would be made to learn their lengths."""

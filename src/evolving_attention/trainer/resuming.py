@@ -90,6 +90,8 @@ class WriteCheckpoints(TrainerCallback):
         self.best.step = written["best_step"]
         if self.best.step:
             self.best.weights = load_file(self.resumed / "best.safetensors")
+        if self.trainer.averages is not None:
+            self.trainer.averages.load(self.resumed)
         process = args.process_index
         self.trainer._tr_loss += torch.tensor(written["losses"][process], device=args.device)
         self.trainer._globalstep_last_logged = written["last_logged"]
@@ -147,6 +149,8 @@ class WriteCheckpoints(TrainerCallback):
         trainer = self.trainer
         save_state(trainer.model, state, folder)
         save_optimizer(trainer.optimizer, folder)
+        if trainer.averages is not None:
+            trainer.averages.save(folder)
         save_json(trainer.lr_scheduler.state_dict(), folder / "schedule.json")
         save_json(states, folder / "random.json")
         progress = {

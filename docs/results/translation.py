@@ -1,0 +1,150 @@
+"""Write docs/results/translation.md and its CSVs from finished comparisons; no figure is typed in.
+
+    python docs/results/translation.py comparisons/multi30k_de_en comparisons/multi30k_en_de \
+        [--speed speed.csv]
+
+The comparisons are made by the commands that stand in the page. ``--speed`` is a table of
+``benchmarks/translation_speed.py``.
+"""
+
+import json
+import shutil
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pandas as pd
+from page import FOLDER, finished_runs, made_by, write_page, write_runs
+from scipy.stats import ttest_1samp
+
+from evolving_attention.comparison.statistics import paired_gains
+from evolving_attention.comparison.tables import markdown, scores_table, title
+
+INTRODUCTION = """# Translation
+
+What evolving attention gives to a small network that translates, beside its twin without
+evolution: the same recipe, data, vocabulary, seeds and starting weights. The epoch is chosen by the
+loss on the validation part; the test parts are read once a run, at its end. BLEU and chrF are
+sacreBLEU's, on text as it is published, cased and not cut into words. This page and the CSVs beside
+it are written by `docs/results/translation.py`.
+"""
+SAID = """The gain is the mean over seeds of the difference to the twin with the same seed, of 100,
+with the 95 % interval of a paired t-test. *Ahead* and *behind* are said where the interval leaves
+out 0."""
+
+
+def test_parts(results: pd.DataFrame) -> list[str]:
+    """Return the names of the test parts that were measured apart."""
+    return [name.removeprefix("bleu_") for name in results if name.startswith("bleu_")]
+
+
+def verdicts(results: pd.DataFrame, metric: str) -> str:
+    """Tell, of each test part and of their mean, what evolution gains over the twin."""
+    rows = []
+    parts = {"mean": metric} | {part: f"{metric}_{part}" for part in test_parts(results)}
+    for data, runs in results.groupby("data", sort=False):
+        for part, column in parts.items():
+            # the statistics know a metric by its name
+            renamed = runs.drop(columns=metric).rename(columns={column: metric})
+            rows += [
+                [str(data), part, *_figures(renamed if column != metric else runs, metric, form)]
+                for form in _forms(results)
+            ]
+    header = ["data", "part", "evolution", "network", "twin", "gain", "95 % interval", "seeds", ""]
+    return markdown(header, rows)
+
+
+def _figures(runs: pd.DataFrame, metric: str, form: str) -> list[str]:
+    scores = [runs.loc[runs["variant"] == variant, metric].dropna() for variant in (form, "twin")]
+    told = [f"{each.mean():.2f} ± {each.std():.2f}" for each in scores]
+    gains = paired_gains(runs, metric, form, "twin").to_numpy()
+    row = [form, *told, f"{gains.mean():+.2f}", "–", str(len(gains)), ""]
+    if len(gains) > 1 and gains.std() > 0:
+        low, high = ttest_1samp(gains, 0).confidence_interval()
+        row[4], row[6] = f"[{low:+.2f}, {high:+.2f}]", _said(low, high)
+    return row
+
+
+def _said(low: float, high: float) -> str:
+    if low > 0:
+        return "ahead"
+    return "behind" if high < 0 else "no difference shown"
+
+
+def _forms(results: pd.DataFrame) -> list[str]:
+    return [name for name in results["variant"].unique() if name != "twin"]
+
+
+def section(folder: Path) -> str:
+    """Return what a comparison found."""
+    finished = finished_runs(folder)
+    parts = [
+        f"## {', '.join(map(str, finished['data'].unique()))}",
+        made_by(folder),
+        "### BLEU",
+        SAID,
+        verdicts(finished, "bleu"),
+        _signatures(folder),
+        "### chrF",
+        verdicts(finished, "chrf"),
+        f"### {title('loss').capitalize()} of a token",
+        scores_table(finished, "loss"),
+        "### Cost of a run",
+        cost(finished),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _signatures(folder: Path) -> str:
+    """Return what sacreBLEU calls its figures, as a run wrote it down."""
+    for path in sorted(folder.glob("runs/*/*/seed-*/metrics.json")):
+        signatures = json.loads(path.read_text()).get("signatures", {})
+        return "\n".join(f"- `{each}`" for each in signatures.values())
+    return ""
+
+
+def cost(results: pd.DataFrame) -> str:
+    """Return epochs, seconds of training by the clock, and parameters."""
+    groups = results.groupby(["data", "variant"], sort=False)
+    rows = [
+        [
+            str(data),
+            str(variant),
+            f"{runs['epoch'].mean():.1f}",
+            f"{runs['train_seconds'].mean():.0f} s",
+            f"{runs['parameters'].iloc[0]:,.0f}",
+        ]
+        for (data, variant), runs in groups
+    ]
+    return markdown(["data", "network", "chosen epoch", "training", "parameters"], rows)
+
+
+def speed(path: Path) -> str:
+    """Tell how fast networks train and translate."""
+    shutil.copyfile(path, FOLDER / "translation_speed.csv")
+    table = pd.read_csv(path)
+    rows = [
+        [row["what"], row["form"], f"{row['per_second']:.0f}", f"{row['ratio_to_twin']:.2f}"]
+        for row in table.to_dict("records")
+    ]
+    text = (
+        "By `benchmarks/translation_speed.py`: tokens of source and target that a CPU second of "
+        "training takes, and words that one of generation gives, with beams of 5; the networks "
+        "took turns. The twin attends through this library too."
+    )
+    header = ["", "network", "per CPU second", "beside the twin"]
+    return "\n\n".join(["## Speed", text, markdown(header, rows)])
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("comparisons", nargs="+", type=Path)
+    parser.add_argument("--speed", type=Path)
+    options = parser.parse_args()
+    write_runs(options.comparisons, "translation.csv")
+    parts = [INTRODUCTION, *map(section, options.comparisons)]
+    parts += [speed(options.speed)] if options.speed else []
+    write_page("translation.md", parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Predictions that are lines of text: they are written as they come, one for each line of input."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from jsonargparse import Namespace
+
+from evolving_attention.cli.parser import Parser
+from evolving_attention.recipe import GenerationOptions
+
+if TYPE_CHECKING:
+    from evolving_attention.runs import Run
+
+__all__ = ["add_generation", "generation_changes", "write_lines"]
+
+#: Lines of a pipe that are waited for before the first translation; of a terminal it is one.
+_PIPED = 64
+
+
+def add_generation(parser: Parser) -> None:
+    """Add an option for each of :class:`GenerationOptions`; those not given stay the recipe's."""
+    types = get_type_hints(GenerationOptions)
+    for each in fields(GenerationOptions):
+        parser.add_argument(
+            f"--generation.{each.name}",
+            type=types[each.name] | None,
+            default=None,
+            help="of translation; default: the recipe's",
+        )
+
+
+def generation_changes(options: Namespace) -> dict[str, Any]:
+    """Return what was given of :func:`add_generation`, by dotted name."""
+    given = {each.name: options[f"generation.{each.name}"] for each in fields(GenerationOptions)}
+    return {f"generation.{name}": value for name, value in given.items() if value is not None}
+
+
+def write_lines(run: "Run", source: str | None, output: str | None) -> None:
+    """Translate a file, or standard input, into a file or to standard output.
+
+    Parameters
+    ----------
+    run : Run
+        The network.
+    source, output : str or None
+        Files; None or, of the source, ``-``: standard input and output.
+    """
+    from evolving_attention.tasks.text_files import decoded_lines, numbered_lines
+
+    block = None
+    if source in (None, "-"):
+        block = 1 if sys.stdin.isatty() else _PIPED
+        numbered = decoded_lines(sys.stdin.buffer, "standard input")
+    else:
+        numbered = numbered_lines(Path(str(source)))
+    lines: Iterator[str] = (line for _, line in numbered)
+    written = run.task.translate(run.model, lines, block)  # type: ignore[attr-defined]
+    if output is None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
+    count = 0
+    try:
+        with open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
+            for line in written:
+                print(line, file=file, flush=True)
+                count += 1
+    except BrokenPipeError:  # whoever reads has enough, as "head" has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if output:
+        print(f"{count} lines: {output}")

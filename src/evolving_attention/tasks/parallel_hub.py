@@ -1,0 +1,106 @@
+"""Pairs of sentences from the Hugging Face Hub; needs the extra ``[text]`` and a network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolving_attention.errors import InputError, needing, reason
+from evolving_attention.tasks.parallel_files import kept_pairs
+from evolving_attention.tasks.parallel_texts import ParallelTexts
+
+__all__ = ["HubPart", "hub_parts"]
+
+#: The splits that a data set may have.
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class HubPart:
+    """A split of a data set of the Hub.
+
+    Its pairs are in the column ``translation``, a sentence for each language, or in a column for
+    each language.
+    """
+
+    name: str
+    config: str | None
+    revision: str | None
+    split: str
+    source: str
+    target: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """None: they lie in a cache."""
+        return ()
+
+    def read(self, name: str) -> ParallelTexts:
+        """Load it.
+
+        Raises
+        ------
+        InputError
+            The extra is missing, the Hub could not be reached and nothing was kept from before, or
+            the data set has no such languages.
+        """
+        with needing("text"):
+            from datasets import load_dataset
+        try:
+            data = load_dataset(self.name, self.config, split=self.split, revision=self.revision)
+        except Exception as error:  # the Hub's, the network's and the file system's
+            raise _not_loaded(self.name, error) from error
+        return kept_pairs(zip(*self._columns(data), strict=True), name)
+
+    def _columns(self, data: Any) -> tuple[list[str], list[str]]:
+        names = list(data.column_names)
+        if "translation" in names:
+            pairs = data["translation"]
+            known = list(pairs[0]) if len(pairs) else []
+            if self.source in known and self.target in known:
+                return [pair[self.source] for pair in pairs], [pair[self.target] for pair in pairs]
+            names = known
+        elif self.source in names and self.target in names:
+            return list(data[self.source]), list(data[self.target])
+        raise InputError(
+            f"{self.name} has no sentences in {self.source!r} and {self.target!r}: it has "
+            f"{', '.join(map(repr, names))}."
+        )
+
+
+def hub_parts(
+    given: str, source: str | None, target: str | None
+) -> tuple[dict[str, HubPart], str, str]:
+    """Return the splits that ``hub:NAME@REVISION:CONFIG`` has, and the languages.
+
+    Revision and configuration may be missing.
+
+    Raises
+    ------
+    InputError
+        The languages are not named, the extra is missing, or the Hub could not be reached.
+    """
+    _, place, *configs = given.split(":")
+    name, _, revision = place.partition("@")
+    if source is None or target is None:
+        raise InputError(f"say which languages of {given} to take: --data.source, --data.target.")
+    config = configs[0] if configs else None
+    with needing("text"):
+        from datasets import get_dataset_split_names
+    try:
+        splits = get_dataset_split_names(name, config, revision=revision or None)
+    except Exception as error:
+        raise _not_loaded(name, error) from error
+    there = [split for split in splits if split.startswith(_SPLITS)]
+    if "train" not in there:
+        raise InputError(f"{name} has no split 'train': it has {', '.join(splits)}.")
+    parts = {
+        split: HubPart(name, config, revision or None, split, source, target) for split in there
+    }
+    return parts, source, target
+
+
+def _not_loaded(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{name} could not be loaded from the Hub: {reason(error)}; where there is no network, "
+        "give a folder with train.XX, val.XX and test.XX in both languages, --data.train FOLDER."
+    )

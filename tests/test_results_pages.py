@@ -1,0 +1,113 @@
+"""The scripts that write the pages of results: what they tell of finished comparisons."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evolving_attention.comparison.results import COLUMNS
+
+SCRIPTS = Path(__file__).parents[1] / "docs" / "results"
+PAGE = """# a against b
+
+```console
+evolving-attention compare images/default --data ../shared/data/bark,digits
+```
+
+Data sets: 1. Seeds: 3.
+"""
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    """The module that the scripts share, writing into a folder of the test."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.delitem(sys.modules, "page", raising=False)
+    import page
+
+    monkeypatch.setattr(page, "FOLDER", tmp_path)
+    yield page
+    sys.modules.pop("page")
+
+
+def comparison(folder, scores, metric="accuracy"):
+    """A finished comparison: variants with a score for each seed, and one run that failed."""
+    rows = [
+        {"data": "bark", "kind": "classification", "variant": variant, "seed": seed, metric: score}
+        | {"log_loss": 1 - score, "status": "finished", "train_seconds": 9.0, "parameters": 1000}
+        for variant, of_seeds in scores.items()
+        for seed, score in enumerate(of_seeds)
+    ]
+    rows.append(rows[-1] | {"seed": 7, metric: np.nan, "status": "failed"})
+    folder.mkdir()
+    pd.DataFrame(rows).reindex(columns=list(COLUMNS)).to_csv(folder / "results.csv", index=False)
+    (folder / "README.md").write_text(PAGE)
+    return folder
+
+
+def run(script, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
+    runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+
+def test_a_gain_is_told_with_what_it_shows(page, tmp_path):
+    scores = {"clear": [0.9, 0.91, 0.92], "twin": [0.8, 0.81, 0.82], "noisy": [0.9, 0.7, 0.84]}
+    runs = page.finished_runs(comparison(tmp_path / "trees", scores))
+    pairs = [("noisy", "twin"), ("twin", "clear"), ("clear", "twin"), ("clear", "absent")]
+    told = page.verdicts(runs, "accuracy", pairs).splitlines()[2:]
+    assert "+0.33 | [-26.00, +26.66] | 3 | no difference shown" in told[0]
+    # Differences that are the same for all seeds have no spread, and so no interval.
+    assert "| clear | twin | +10.00 | – | 3 |  |" in told[2]
+    assert len(told) == 3
+    scores["clear"][0] = 0.905
+    runs = page.finished_runs(comparison(tmp_path / "more", scores))
+    told = page.verdicts(runs, "accuracy", pairs[1:3])
+    assert told.splitlines()[2].endswith("| 3 | behind |")
+    assert told.splitlines()[3].endswith("| 3 | ahead |")
+
+
+def test_the_page_of_images_is_made_of_comparisons_costs_and_choices(page, monkeypatch, tmp_path):
+    scores = {"evolving": [0.9, 0.92], "twin": [0.91, 0.9], "plain": [0.95, 0.96]}
+    trees = comparison(tmp_path / "trees", scores)
+    ways = {
+        f"{way}_{name}": 2.0
+        for way in ("training", "inference")
+        for name in ("images_per_second", "of_twin", "gflops", "peak_MB")
+    }
+    steps = {"variant": "tiny", "batch": 4, "form": "twin", "parameters": 1234, **ways}
+    pd.DataFrame([steps]).to_csv(tmp_path / "measured.csv", index=False)
+    choice = pd.read_csv(trees / "results.csv")
+    choice[choice["status"] == "finished"].to_csv(tmp_path / "tried.csv", index=False)
+    options = ("--steps", tmp_path / "measured.csv", "--choice", tmp_path / "tried.csv")
+    run("images.py", monkeypatch, trees, *options)
+    text = (tmp_path / "images.md").read_text()
+    assert "| bark | 0.9100 ± 0.0141 | 0.9050 ± 0.0071 | 0.9550 ± 0.0071 |" in text
+    for pair in ("evolving | twin", "evolving | plain", "twin | plain"):
+        assert text.count(f"| bark | {pair} |") == 2  # accuracy and log loss
+    assert "| tiny, 4 images | twin | 1,234 | 2 | 2.00 | 2 | 2 |" in text
+    assert "--data bark,digits" in text
+    assert "on TRAIN alone" in text
+    runs = pd.read_csv(tmp_path / "images.csv")
+    assert len(runs) == 7
+    assert set(runs["comparison"]) == {"trees"}
+    assert (tmp_path / "image_steps.csv").is_file()
+    assert (tmp_path / "image_choice.csv").is_file()
+
+
+def test_the_page_of_glue_tells_every_form_against_the_twin(page, monkeypatch, tmp_path):
+    scores = {"random": [0.5, 0.52], "twin": [0.51, 0.5]}
+    run("glue.py", monkeypatch, comparison(tmp_path / "glue_bark", scores, "score"))
+    text = (tmp_path / "glue.md").read_text()
+    assert "## bark" in text
+    assert "| bark | random | twin | +0.50 |" in text
+
+
+def test_the_page_of_time_series_has_the_comparisons_report(page, monkeypatch, tmp_path):
+    scores = {"evolving": [0.9, 0.92], "twin": [0.91, 0.9]}
+    run("time_series.py", monkeypatch, comparison(tmp_path / "bark", scores))
+    text = (tmp_path / "time_series.md").read_text()
+    assert "## a against b" in text
+    assert "| classification: ahead of twin in accuracy | +0.500 [" in text
