@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from evolving_attention.attention import attention_backend
 from evolving_attention.models import (
@@ -14,6 +13,7 @@ from evolving_attention.models import (
     EADCTransformerForClassification,
     EADCTransformerForPretraining,
 )
+from tests.memory import peak_bytes
 from tests.models.helpers import lived_in, one_sentence, padded, series_of, small_config
 from tests.models.images import images, tiny_config
 
@@ -164,18 +164,8 @@ def test_a_segment_is_by_default_the_square_root_of_the_layers_long():
 def peak_maps(model, values):
     """Bytes that a step allocates at a time, at the most, in maps."""
     step(model, values)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step(model, values)
-    events = list(profiler.profiler.kineto_results.experimental_event_tree())
-    sizes = []
-    while events:
-        event = events.pop()
-        events.extend(event.children)
-        if event.tag.name == "Allocation":
-            sizes.append((event.start_time_ns, event.extra_fields.alloc_size))
-    live = itertools.accumulate(size for _, size in sorted(sizes))
     one_map = len(values) * model.config.num_attention_heads * values.shape[1] ** 2 * 4
-    return max(live) / one_map
+    return peak_bytes(lambda: step(model, values)) / one_map
 
 
 def kept_by_depth(how):
