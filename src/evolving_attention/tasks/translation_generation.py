@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -51,20 +52,18 @@ def translate(
     cut = 0
     for some in in_blocks(lines, block):
         pieces: list[NDArray[np.int32]] = []
-        owner: list[int] = []
-        for number, line in enumerate(some):
-            if not line.strip():
-                continue
-            tokens = tokenizer(line, verbose=False)["input_ids"]
-            parts = cut_sentence(tokenizer, tokens, max_length)
-            cut += len(parts) > 1
+        counts = []
+        for line in some:
+            parts: list[NDArray[np.int32]] = []
+            if line.strip():
+                tokens = tokenizer(line, verbose=False)["input_ids"]
+                parts = cut_sentence(tokenizer, tokens, max_length)
             pieces += parts
-            owner += [number] * len(parts)
-        written: list[list[str]] = [[] for _ in some]
-        texts = translate_tokens(model, tokenizer, pieces, options)
-        for number, text in zip(owner, texts, strict=True):
-            written[number].append(text)
-        yield from (" ".join(filter(None, parts)) for parts in written)
+            counts.append(len(parts))
+        cut += sum(count > 1 for count in counts)
+        written = iter(translate_tokens(model, tokenizer, pieces, options))
+        for count in counts:
+            yield " ".join(filter(None, islice(written, count)))
     if cut:
         line = (
             f"{cut} lines are longer than {max_length} tokens and were translated in parts "
