@@ -399,6 +399,7 @@ def normalize_map(
         0 where masked.
     """
     if backend != "reference":
+        check_choice("backend", backend, ("auto", *BACKENDS))
         rows_BHNM = normalize_by_backend(backend, map_BHNM, mask, eps)
         if rows_BHNM is not None:
             return rows_BHNM
