@@ -197,9 +197,9 @@ def _converted(image: Image.Image, channels: int | None) -> NDArray[np.uint8]:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    if image.mode.startswith("I"):  # 16 bits or more, which PIL would cut off at 255
-        wide = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((wide / max(wide.max(), 1) * 255).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255
+        wide = np.asarray(image, dtype=np.float64).clip(0, 65535)
+        image = Image.fromarray((wide / 257).round().astype(np.uint8))
     array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return array[..., None] if array.ndim == 2 else array
 
