@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 from transformers import ResNetConfig, ResNetForImageClassification
 
+from evolving_attention.attention.overwriting import maps_may_be_overwritten
 from evolving_attention.models import EAAAResNetConfig
 from evolving_attention.models.ea_aa_resnet_config import VARIANTS
 from evolving_attention.recipe import (
@@ -202,6 +203,18 @@ def test_every_image_has_a_vector(run):
     data = run.data()[1]
     output = run.model(run.task.processor(data.images), output_hidden_states=True)
     assert_close(torch.from_numpy(vectors), output.hidden_states[-1].mean((2, 3)).detach())
+
+
+def test_a_network_that_is_read_may_write_over_its_maps(run):
+    leaves = []
+
+    def read(model, batch):
+        leaves.append(maps_may_be_overwritten())
+        return model(batch).logits
+
+    logits = run.task.outputs(run.model, run.data()[1], read)
+    assert leaves == [True]
+    assert np.array_equal(logits, run.task.logits(run.model, run.data()[1]))
 
 
 def test_the_resolved_recipe_trains_the_same_network(run, tmp_path):
