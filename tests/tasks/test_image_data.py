@@ -123,7 +123,8 @@ def test_files_of_any_mode_are_read(mode, tmp_path):
 
 
 def test_sixteen_bits_are_scaled_alike_in_every_file_and_not_cut_off(tmp_path):
-    for values, expected in (([0, 257, 25700, 65535], [0, 1, 100, 255]), ([0, 128, 129], [0, 0, 1])):
+    files = (([0, 257, 25700, 65535], [0, 1, 100, 255]), ([0, 128, 129], [0, 0, 1]))
+    for values, expected in files:
         Image.fromarray(np.array([values], dtype=np.uint16)).save(tmp_path / "deep.png")
         assert picture(tmp_path / "deep.png", 1).ravel().tolist() == expected
         assert picture(tmp_path / "deep.png", 3)[0, :, 2].tolist() == expected

@@ -76,7 +76,9 @@ def read_out(
 ) -> NDArray[np.float32]:
     """Return what a network says of each processed series, in their order: ``(cases, ...)``.
 
-    ``read`` looks at no map: one may be written over another. Series of like length share a batch, and a batch is as large as its maps allow; see
+    ``read`` looks at no map: one may be written over another.
+
+    Series of like length share a batch, and a batch is as large as its maps allow; see
     :func:`~evolving_attention.tasks.networks.read_by_length`.
     """
     lengths = [len(example["input_values"]) for example in examples]
