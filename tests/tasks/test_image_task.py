@@ -388,6 +388,16 @@ def test_a_subset_is_drawn_from_every_class_alike_and_is_always_the_same(tmp_pat
     assert FAMILY.data_settings(subset) != FAMILY.data_settings(recipe)
 
 
+def test_fewer_images_than_classes_can_be_tested_on_but_not_trained_on(tmp_path):
+    recipe = small_recipe(tmp_path)
+    subset = replace(recipe, data=replace(recipe.data, test_images=1))
+    assert [len(part) for part in FAMILY.load(subset)] == [24, 1]
+    few = replace(recipe, data=replace(recipe.data, train_images=1))
+    for load in (FAMILY.load, FAMILY.load_training):
+        with one_sentence("data.train_images=1", "2 classes"):
+            load(few)
+
+
 # The command line
 
 

@@ -190,8 +190,12 @@ def evolving_attention(
     return chosen.attend(*arguments, **options)
 
 
-def explain_backend(*arguments: Any, backend: str = "auto", **options: Any) -> BackendChoice:
+def explain_backend(
+    *arguments: Any, backend: str = "auto", overwrite: bool = False, **options: Any
+) -> BackendChoice:
     """Say which backend :func:`evolving_attention` would take for the same arguments, and why.
+
+    ``overwrite`` makes no difference.
 
     Returns
     -------
