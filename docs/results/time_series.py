@@ -17,9 +17,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
-from page import FOLDER, keep, on_train, without_paths, write_page
+from page import FOLDER, keep, on_train, without_paths, write_page, write_runs
 
-from evolving_attention.comparison.results import COLUMNS
 from evolving_attention.comparison.statistics import scores_by_data, summarise_gains
 from evolving_attention.comparison.tables import gains_table, markdown, scores_table
 
@@ -146,8 +145,7 @@ def main() -> None:
     parser.add_argument("--pretraining", type=Path)
     options = parser.parse_args()
     results = pd.concat(pd.read_csv(folder / "results.csv") for folder in options.comparisons)
-    results = results.drop_duplicates(["data", "variant", "seed"])
-    results[list(COLUMNS)].to_csv(FOLDER / "time_series.csv", index=False)
+    write_runs(options.comparisons, "time_series.csv")
     finished = results[results["status"] == "finished"]
     parts = [INTRODUCTION, "## Aims", aims(finished), *map(section, options.comparisons)]
     if options.earlier:
