@@ -215,8 +215,11 @@ class TestTraining:
         assert model.config.alpha == 0.3
         expected = network.model.state_dict()
         assert all(torch.equal(each, expected[name]) for name, each in model.state_dict().items())
+        assert other.build_model({"d_model": model.config.d_model}).config.alpha == 0.1
         with one_sentence("d_model is that of the pretrained network"):
             other.build_model({"d_model": 8})
+        with one_sentence("is that of the pretrained network", "model.preset"):
+            other.build_model({"preset": "base"})
         longer = task(pretrained=tmp_path, processing=replace(PROCESSING, max_length=300))
         longer.split(texts(9), 0.0, 0)
         with one_sentence("positions for 1024 tokens", "processing.max_length"):

@@ -52,7 +52,7 @@ class TranslationFamily(Family[TranslationRecipe]):
         if recipe.pretrained is None:
             make_config(recipe.model)
         else:
-            check_model_options(recipe.model, _start(recipe))
+            check_model_options(recipe.model)
 
     def load(self, recipe: TranslationRecipe) -> tuple[ParallelTexts, ParallelTexts | None]:
         """Load the training part, with what validates, and all test parts, which keep their names.
@@ -104,7 +104,7 @@ class TranslationFamily(Family[TranslationRecipe]):
     def model_options(self, recipe: TranslationRecipe) -> dict[str, Any]:
         """Return the recipe's options of the EA-Transformer over those of its preset."""
         if recipe.pretrained is not None:
-            check_model_options(recipe.model, _start(recipe))
+            check_model_options(recipe.model)
             return dict(recipe.model)
         return options_of_model(recipe.model)
 

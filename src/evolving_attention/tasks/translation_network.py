@@ -34,19 +34,14 @@ _DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 _DEFAULT = "lite"
 
 
-def check_model_options(options: dict[str, Any], pretrained: Path | None = None) -> None:
-    """Raise :class:`InputError` for an option that the network does not have, or has otherwise."""
+def check_model_options(options: dict[str, Any]) -> None:
+    """Raise :class:`InputError` for an option that the network does not have."""
     if (preset := options.get("preset", _DEFAULT)) not in PRESETS:
         raise InputError(f"model.preset must be one of {', '.join(PRESETS)}, got {preset!r}.")
     names = ("preset", *_EVOLUTION, *_SIZES, *_DROPOUTS)
     for name in options:
         if name not in names:
             raise unknown_option(name, names)
-        if pretrained is not None and name in ("preset", *_SIZES):
-            raise InputError(
-                f"{name} is that of the pretrained network, {pretrained}: leave model.{name} out, "
-                "or start from nothing."
-            )
 
 
 def model_options(
@@ -130,9 +125,11 @@ def build_network(
 def _loaded(
     options: dict[str, Any], folder: Path, positions: int
 ) -> EATransformerForConditionalGeneration:
-    check_model_options(options, folder)
+    check_model_options(options)
+    own = {name: value for name, value in options.items() if name not in ("preset", *_SIZES)}
     with reading(folder / "config.json"):
-        config = EATransformerConfig.from_pretrained(folder, **options)
+        config = EATransformerConfig.from_pretrained(folder, **own)
+    _check_sizes(options, config, folder)
     if config.max_position_embeddings < positions:
         raise InputError(
             f"the network in {folder} has positions for {config.max_position_embeddings} tokens, "
@@ -140,3 +137,16 @@ def _loaded(
         )
     with reading(folder / "model.safetensors"), quiet():
         return EATransformerForConditionalGeneration.from_pretrained(folder, config=config)
+
+
+def _check_sizes(options: dict[str, Any], config: EATransformerConfig, folder: Path) -> None:
+    """Raise :class:`InputError` for a size, or a preset's, that is not the pretrained network's."""
+    preset = options.get("preset")
+    made = config if preset is None else EATransformerConfig.preset(preset)
+    for name in _SIZES:
+        asked, own = options.get(name, getattr(made, name)), getattr(config, name)
+        if asked != own:
+            raise InputError(
+                f"{name} is that of the pretrained network, {folder}, which is {own} and not "
+                f"{asked}: give model.preset, and sizes, as they are there."
+            )
