@@ -133,10 +133,10 @@ def view(
 def _named(run: Run, against: Run | None) -> Networks:
     if against is None:
         return {run.folder.resolve().name: run}
-    if run.task.kind != against.task.kind:
+    if run.recipe.task != against.recipe.task:
         raise InputError(
-            f"{run.folder} is a {run.task.kind} and {against.folder} a {against.task.kind}: put "
-            "networks beside each other that learned the same task."
+            f"{run.folder} learned {run.recipe.task} and {against.folder} {against.recipe.task}: "
+            "put networks beside each other that learned the same task."
         )
     names = [each.folder.resolve().name for each in (run, against)]
     if names[0] == names[1]:
