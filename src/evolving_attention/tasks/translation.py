@@ -122,12 +122,22 @@ class TranslationTask:
 
     def _vocabulary(self, data: ParallelTexts) -> PreTrainedTokenizerBase:
         if self.pretrained is not None:
-            return _load_vocabulary(self.pretrained)
+            return self._vocabulary_of(self.pretrained)
         assert data.targets is not None
         sides = (text for pair in zip(_sources(data), data.targets, strict=True) for text in pair)
         return learn_vocabulary(
             sides, self.processing.vocab_size, lowercase=self.processing.lowercase
         )
+
+    def _vocabulary_of(self, pretrained: Path) -> PreTrainedTokenizerBase:
+        tokenizer = _load_vocabulary(pretrained)
+        lowercase = tokenizer("A")["input_ids"] == tokenizer("a")["input_ids"]
+        if lowercase != self.processing.lowercase:
+            raise InputError(
+                f"the vocabulary of {pretrained} {'has no' if lowercase else 'has'} capitals: set "
+                f"processing.lowercase to {str(lowercase).lower()}."
+            )
+        return tokenizer
 
     def _encoded(self, data: ParallelTexts) -> EncodedPairs:
         _check_targets(data)
@@ -156,7 +166,10 @@ class TranslationTask:
         """Sort pairs by length; leave out those that no network of this task reads."""
         fits = pairs.sizes.max(1) <= self.positions
         if not fits.any():
-            raise InputError("every pair to validate on is too long for the network.")
+            raise InputError(
+                f"every pair to measure has a sentence of more than {self.positions} tokens, more "
+                "than the network has positions for."
+            )
         return pairs.take(np.flatnonzero(fits)).by_length()
 
     @property

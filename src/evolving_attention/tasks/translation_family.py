@@ -49,10 +49,12 @@ class TranslationFamily(Family[TranslationRecipe]):
                 "processing.max_length must be at least 2, a token and the end, got "
                 f"{recipe.processing.max_length}."
             )
-        if recipe.pretrained is None:
+        if (start := _start(recipe)) is None:
             make_config(recipe.model)
-        else:
-            check_model_options(recipe.model, _start(recipe))
+            return
+        if not (start / "tokenizer.json").is_file():
+            raise InputError(f"{start} holds no network to start from: tokenizer.json is missing.")
+        check_model_options(recipe.model, start)
 
     def load(self, recipe: TranslationRecipe) -> tuple[ParallelTexts, ParallelTexts | None]:
         """Load the training part, with what validates, and all test parts, which keep their names.
@@ -96,9 +98,6 @@ class TranslationFamily(Family[TranslationRecipe]):
     ) -> TranslationTask:
         """Return the task that trains a recipe, from the network that it starts from."""
         self.check(recipe)
-        start = _start(recipe)
-        if start is not None and not (start / "tokenizer.json").is_file():
-            raise InputError(f"{start} holds no network to start from: tokenizer.json is missing.")
         return self.task_of(recipe)
 
     def model_options(self, recipe: TranslationRecipe) -> dict[str, Any]:
