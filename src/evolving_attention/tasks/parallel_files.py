@@ -18,7 +18,7 @@ from evolving_attention.tasks.text_files import numbered_lines
 
 __all__ = ["PairOfFiles", "Table", "kept_pairs", "language_files", "tables"]
 
-_LANGUAGE = re.compile(r"(?!tsv|txt|csv|md|py)[a-z]{2,3}([-_][A-Za-z]{2,8})?")
+_LANGUAGE = re.compile(r"(?!(?:tsv|txt|csv|md|py)$)[a-z]{2,3}([-_][A-Za-z]{2,8})?")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Table:
         """Read it; see :meth:`PairOfFiles.read`."""
         pairs = []
         for number, line in numbered_lines(self.path):
-            columns = line.split("\t")
+            columns = line.split("\t") if line.strip() else ["", ""]
             if len(columns) != 2:
                 raise InputError(
                     f"{self.path}, line {number}, has {len(columns)} "
