@@ -3,7 +3,6 @@
 Shape letters: B batch, N tokens of a source, M of its translation, V vocabulary.
 """
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +14,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from evolving_attention.errors import InputError, reading
@@ -39,6 +37,7 @@ from evolving_attention.tasks.translation_generation import translate
 from evolving_attention.tasks.translation_metrics import TranslationMetrics
 from evolving_attention.tasks.translation_network import build_network, model_options
 from evolving_attention.tasks.translation_tokenizer import learn_vocabulary
+from evolving_attention.trainer.processes import tell
 
 __all__ = ["TranslationTask"]
 
@@ -155,11 +154,10 @@ class TranslationTask:
                 "processing.max_length higher."
             )
         if self.counts["overlong"]:
-            line = (
+            tell(
                 f"{self.counts['overlong']} of {len(pairs)} training pairs were left out: a "
                 f"sentence is longer than {limit} tokens (processing.max_length)"
             )
-            tqdm.write(line, file=sys.stderr)
         return pairs.take(np.flatnonzero(fits)) if self.counts["overlong"] else pairs
 
     def _readable(self, pairs: EncodedPairs) -> EncodedPairs:

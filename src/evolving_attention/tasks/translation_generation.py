@@ -1,6 +1,5 @@
 """Translating: lines of text through a trained network, in their order, however many and long."""
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -8,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from evolving_attention.recipe import GenerationOptions
 from evolving_attention.tasks.translation_batches import collate_pairs, in_blocks
+from evolving_attention.trainer.processes import tell
 from evolving_attention.training import quiet
 
 __all__ = ["cut_sentence", "longest_translation", "translate", "translate_tokens"]
@@ -64,11 +63,10 @@ def translate(
         for count in counts:
             yield " ".join(filter(None, islice(written, count)))
     if cut:
-        line = (
+        tell(
             f"{cut} lines are longer than {max_length} tokens and were translated in parts "
             "(processing.max_length)"
         )
-        tqdm.write(line, file=sys.stderr)
 
 
 def cut_sentence(
