@@ -134,6 +134,9 @@ def test_generation_can_be_told_otherwise(run, call, refused, tmp_path):
     assert "num_beams must be at least 1" in refused(
         "predict", run, source, "--generation.num_beams", 0
     )
+    assert "max_length_ratio must be a finite number" in refused(
+        "predict", run, source, "--generation.max_length_ratio", ".inf"
+    )
     assert Run.load(run, {"generation.num_beams": 7}).task.generation.num_beams == 7
 
 

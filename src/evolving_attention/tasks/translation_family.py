@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -161,6 +162,11 @@ def check_generation(options: GenerationOptions) -> None:
         if getattr(options, name) < value:
             raise InputError(
                 f"generation.{name} must be at least {value}, got {getattr(options, name)}."
+            )
+    for name in ("length_penalty", "max_length_ratio"):
+        if not isfinite(getattr(options, name)):
+            raise InputError(
+                f"generation.{name} must be a finite number, got {getattr(options, name)}."
             )
 
 
