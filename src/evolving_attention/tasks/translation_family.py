@@ -7,12 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import GenerationOptions, TranslationRecipe
 from evolving_attention.tasks.family import Family, check_source
-from evolving_attention.tasks.parallel_files import kept_pairs
 from evolving_attention.tasks.parallel_sources import Corpus, Part, find_corpus, find_part
 from evolving_attention.tasks.parallel_texts import ParallelTexts
 from evolving_attention.tasks.text_files import numbered_lines
@@ -64,7 +61,7 @@ class TranslationFamily(Family[TranslationRecipe]):
         """
         corpus = _corpus(recipe)
         tests = {name: part.read(name) for name, part in corpus.tests.items()}
-        return _training(corpus), _joined(tests) if tests else None
+        return _training(corpus), ParallelTexts.joined(tests) if tests else None
 
     def load_training(self, recipe: TranslationRecipe) -> ParallelTexts:
         """Load the training part alone, with what validates."""
@@ -189,21 +186,6 @@ def _training(corpus: Corpus) -> ParallelTexts:
     if corpus.validation is not None:
         training.validation = corpus.validation.read("the validation part")
     return training
-
-
-def _joined(tests: dict[str, ParallelTexts]) -> ParallelTexts:
-    each = list(tests.values())
-    joined = kept_pairs(
-        (
-            (text, target)
-            for part in each
-            for (text,), target in zip(part.texts, part.targets, strict=True)  # type: ignore[arg-type]
-        ),
-        "the test part",
-    )
-    if len(tests) > 1:
-        joined.parts = np.repeat(list(tests), [len(part) for part in each])
-    return joined
 
 
 def _start(recipe: TranslationRecipe) -> Path | None:
