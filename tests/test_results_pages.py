@@ -1,5 +1,6 @@
 """The scripts that write the pages of results: what they tell of finished comparisons."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -51,6 +52,15 @@ def comparison(folder, scores, metric="accuracy"):
 def run(script, monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
     runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+
+def test_the_readme_tells_no_figure_that_a_page_of_results_does_not_tell():
+    readme = (SCRIPTS.parents[1] / "README.md").read_text()
+    section = readme.partition("## What was measured")[2].partition("\n## ")[0]
+    told = (SCRIPTS / "time_series.md").read_text().replace(" | [", " [")
+    figures = re.findall(r"[-+]?\d+\.\d+(?: \[.*?\])?", section)
+    assert len(figures) > 5
+    assert [each for each in figures if each not in told] == []
 
 
 def test_a_gain_is_told_with_what_it_shows(page, tmp_path):

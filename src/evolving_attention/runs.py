@@ -180,8 +180,13 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def _check_files(folder: Path, *names: str) -> None:
-    if missing := [name for name in names if not (folder / name).is_file()]:
-        raise InputError(f"{folder} is not a complete run folder: {', '.join(missing)} is missing.")
+    if not folder.is_dir():
+        raise InputError(f"there is no run folder {folder}.")
+    if not (missing := [name for name in names if not (folder / name).is_file()]):
+        return
+    if Workspace(folder).is_unfinished:
+        raise InputError(f"{folder} holds an unfinished run: go on with train --resume.")
+    raise InputError(f"{folder} is not a complete run folder: it has no {', no '.join(missing)}.")
 
 
 def train(
