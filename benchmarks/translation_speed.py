@@ -30,8 +30,9 @@ from evolving_attention.recipe import (
 )
 from evolving_attention.runs import Run
 from evolving_attention.tasks.parallel_sources import find_corpus
+from evolving_attention.tasks.parallel_texts import ParallelTexts
 from evolving_attention.tasks.translation import TranslationTask
-from evolving_attention.tasks.translation_batches import EncodedPairs
+from evolving_attention.tasks.translation_batches import EncodedPairs, encode_pairs
 from evolving_attention.tasks.translation_generation import translate_tokens
 from evolving_attention.trainer.token_batches import TokenBatches
 from evolving_attention.training import seeded
@@ -135,7 +136,31 @@ def trained_writer(
     return write
 
 
-def main() -> None:
+def encoded(task: TranslationTask, data: ParallelTexts) -> EncodedPairs:
+    """Return pairs with the tokens of a task."""
+    return encode_pairs(task.processor, [text for (text,) in data.texts], data.targets)
+
+
+def trained_writers(tests: ParallelTexts, options: Any) -> dict[str, Callable]:
+    """Return what the networks of ``--runs`` write with, by form."""
+    writers = {}
+    for name, folder in zip(FORMS, options.runs, strict=True):
+        run = Run.load(folder)
+        own = replace(run.recipe.generation, num_beams=options.beams, batch_size=options.batch_size)
+        writers[name] = trained_writer(run, encoded(run.task, tests), own)
+    return writers
+
+
+def summed(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return what was counted in a CPU second, by what was done and form."""
+    table = pd.DataFrame(rows).groupby(["what", "form"], sort=False)[["count", "seconds"]].sum()
+    table["per_second"] = table["count"] / table["seconds"]
+    twin = table["per_second"].groupby("what").transform("last")
+    return table.assign(ratio_to_twin=table["per_second"] / twin).reset_index()
+
+
+def parsed() -> Any:
+    """Return what the command line says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="as data.train of a recipe")
     parser.add_argument("--source")
@@ -148,39 +173,31 @@ def main() -> None:
     parser.add_argument("--beams", type=int, default=5)
     parser.add_argument("--runs", nargs=2, type=Path, help="of the network and of its twin")
     parser.add_argument("--output", type=Path, required=True, help="a CSV")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parsed()
     logging.set_verbosity_error()
     corpus = find_corpus(TranslationDataOptions(options.data, options.source, options.target))
-    data = corpus.train.read("the training part")
     task = TranslationTask(TranslationProcessingOptions(10000, 128), label_smoothing=0.1)
-    pairs, _ = task.split(data, 0.0, 0)
+    pairs, _ = task.split(corpus.train.read("the training part"), 0.0, 0)
     networks = {}
     for name, changes in FORMS.items():
         with seeded(0):
             networks[name] = task.build_model({"preset": options.preset, **changes})
     rows = time_training(task, pairs, networks, options)
-    part = next(iter(corpus.tests.values()), corpus.train)
-    tests = part.read("the test part").take(np.arange(options.sentences))
+    part = next(iter(corpus.tests.values()), corpus.train).read("the test part")
+    tests = part.take(np.arange(min(options.sentences, len(part))))
     if options.runs:
-        generation = GenerationOptions(num_beams=options.beams, batch_size=options.batch_size)
-        writers = {}
-        for name, folder in zip(FORMS, options.runs, strict=True):
-            run = Run.load(folder)
-            own = replace(generation, length_penalty=run.recipe.generation.length_penalty)
-            writers[name] = trained_writer(run, run.task._encoded(tests), own)
+        writers = trained_writers(tests, options)
     else:
-        encoded = task._encoded(tests)
         writers = {
-            name: untrained_writer(model, task, encoded, tests.targets, options.beams)
+            name: untrained_writer(model, task, encoded(task, tests), tests.targets, options.beams)
             for name, model in networks.items()
         }
-    rows += time_generation(writers, options.sentences, options.batch_size)
-    table = pd.DataFrame(rows).groupby(["what", "form"], sort=False)[["count", "seconds"]].sum()
-    table["per_second"] = table["count"] / table["seconds"]
-    table = table.reset_index()
-    table["ratio_to_twin"] = table["per_second"] / table.groupby("what")["per_second"].transform(
-        "last"
-    )
+    rows += time_generation(writers, len(tests), options.batch_size)
+    table = summed(rows)
     table.to_csv(options.output, index=False, float_format="%.4g")
     print(table.to_string(index=False, float_format="%.4g"))
 

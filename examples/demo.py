@@ -17,9 +17,7 @@ plain = recipe.model | {"alpha": 0.0, "beta": 0.0}
 networks = {
     "evolving": replace(recipe, output=str(RUNS / "evolving")),
     # The twin is the same network without evolution: alpha = beta = 0, no convolutions over maps.
-    "twin": replace(
-        recipe, output=str(RUNS / "twin"), model=recipe.model | {"alpha": 0.0, "beta": 0.0}
-    ),
+    "twin": replace(recipe, output=str(RUNS / "twin"), model=plain),
 }
 
 runs = {}

@@ -422,14 +422,15 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "word"),
         [
-            (["--epochs", "3"], "epochs"),
-            (["--training.epoch", "3"], "epoch"),
+            (["--epochs", "3"], "did you mean '--training.epochs'"),
+            (["--training.epoch", "3"], "did you mean '--training.epochs'"),
+            (["--alpha", "0.3"], "begin with --model."),
             (["--training.epochs"], "epochs"),
-            (["--training.epochs", "many"], "epochs"),
+            (["--training.epochs", "many"], "must be a whole number or auto, got many"),
             (["--training.epochs", "0"], "epochs"),
             (["--training.validation", "1.5"], "validation"),
             (["--training.learning_rate", "nan"], "learning_rate"),
-            (["--training.optimizer", "lion"], "optimizer"),
+            (["--training.optimizer", "lion"], "must be adamw or radam or sgd, got lion"),
             (["--processing.clip", "-1"], "clip"),
             (["--task", "forecasting"], "task"),
             (["--model.alfa", "0.5"], "did you mean 'alpha'"),
@@ -440,7 +441,7 @@ class TestMistakes:
             (["--model", "3"], "model"),
             (["--model", "null"], "model"),
             (["--class_weight", "even"], "class_weight"),
-            (["--seed", "many"], "seed"),
+            (["--seed", "many"], "seed must be a whole number, got many"),
             (["--seed", "-1"], "seed"),
             (["--data.train", "nowhere.ts"], "nowhere.ts"),
             (["--data.train", "RECIPE"], "format"),  # a file that is there

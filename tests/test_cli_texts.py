@@ -120,7 +120,7 @@ def test_measures_tell_of_the_twin_too_how_it_changes_from_layer_to_layer(place,
 
 def test_what_cannot_be_looked_at_is_told(run, refused):
     assert "no text 99" in refused("inspect", run, "--sample", 99)
-    assert "time series alone" in refused("inspect", run, "--what", "quality")
+    assert "not judged for texts" in refused("inspect", run, "--what", "quality")
 
 
 def test_a_comparison_tells_the_gain_over_the_twin(place, call, tmp_path):

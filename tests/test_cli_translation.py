@@ -101,6 +101,29 @@ def test_so_is_standard_input(run, call, monkeypatch, tmp_path, words, terminal)
     assert call("predict", run, *words) == expected
 
 
+def test_a_file_that_holds_something_is_not_lost_to_a_mistake(run, refused, tmp_path):
+    source = write_lines(tmp_path / "news.de", [PAIRS[0][0]])
+    before = source.read_bytes()
+    assert "name another file" in refused("predict", run, source, "--output", source)
+    refused("predict", run, tmp_path / "missing.de", "--output", source)
+    assert source.read_bytes() == before
+
+
+def test_a_run_goes_on_from_another_with_the_recipe_of_both(run, corpus, refused, call, tmp_path):
+    words = ["translation/multi30k", "--data.train", corpus, *QUICK, "--output", tmp_path / "on"]
+    told = call("train", *words, "--pretrained", run, "--model.alpha", 0.3)
+    assert "test_b: BLEU" in told
+    recipe = read_recipe(tmp_path / "on" / "recipe.yaml")
+    assert (recipe.model["alpha"], recipe.model["d_model"]) == (0.3, 16)
+    assert recipe.pretrained == str(run)
+    call("train", tmp_path / "on" / "recipe.yaml", "--output", tmp_path / "again")
+    told = refused("train", *words, "--pretrained", run, "--model.preset", "small")
+    assert "in the pretrained network" in told
+    assert "config.json" in refused("train", *words, "--pretrained", tmp_path)
+    (tmp_path / "config.json").write_bytes((run / "config.json").read_bytes())
+    assert "tokenizer.json" in refused("train", *words, "--pretrained", tmp_path)
+
+
 def test_generation_can_be_told_otherwise(run, call, refused, tmp_path):
     source = write_lines(tmp_path / "news.de", [" ".join(PAIRS[0][0] for _ in range(3))])
     longer, shorter = (
@@ -110,6 +133,9 @@ def test_generation_can_be_told_otherwise(run, call, refused, tmp_path):
     assert len(shorter) < len(longer)
     assert "num_beams must be at least 1" in refused(
         "predict", run, source, "--generation.num_beams", 0
+    )
+    assert "max_length_ratio must be a finite number" in refused(
+        "predict", run, source, "--generation.max_length_ratio", ".inf"
     )
     assert Run.load(run, {"generation.num_beams": 7}).task.generation.num_beams == 7
 

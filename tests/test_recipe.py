@@ -109,9 +109,14 @@ class TestFinding:
         monkeypatch.chdir(tmp_path)
         assert read_recipe(recipe_path("recipes/time_series/default.yaml")).seed == 9
 
-    @pytest.mark.parametrize("name", ["japanese", "time_series", "nowhere/recipe.yaml"])
+    @pytest.mark.parametrize("name", ["japanese", "nowhere/recipe.yaml"])
     def test_an_unknown_one_is_told_with_those_there_are(self, name):
         with one_sentence(repr(name), "time_series/japanese_vowels"):
+            recipe_path(name)
+
+    @pytest.mark.parametrize("name", ["time_series/defualt", "default", "time_series"])
+    def test_a_misspelt_one_is_told_with_the_nearest(self, name):
+        with one_sentence(repr(name), "did you mean", "/default'"):
             recipe_path(name)
 
     @pytest.mark.parametrize("name", ["", ".", "..", "/"])

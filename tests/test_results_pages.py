@@ -1,5 +1,6 @@
 """The scripts that write the pages of results: what they tell of finished comparisons."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -51,6 +52,15 @@ def comparison(folder, scores, metric="accuracy"):
 def run(script, monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
     runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+
+def test_the_readme_tells_no_figure_that_a_page_of_results_does_not_tell():
+    readme = (SCRIPTS.parents[1] / "README.md").read_text()
+    section = readme.partition("## What was measured")[2].partition("\n## ")[0]
+    told = (SCRIPTS / "time_series.md").read_text().replace(" | [", " [")
+    figures = re.findall(r"[-+]?\d+\.\d+(?: \[.*?\])?", section)
+    assert len(figures) > 5
+    assert [each for each in figures if each not in told] == []
 
 
 def test_a_gain_is_told_with_what_it_shows(page, tmp_path):
@@ -107,7 +117,25 @@ def test_the_page_of_glue_tells_every_form_against_the_twin(page, monkeypatch, t
 
 def test_the_page_of_time_series_has_the_comparisons_report(page, monkeypatch, tmp_path):
     scores = {"evolving": [0.9, 0.92], "twin": [0.91, 0.9]}
-    run("time_series.py", monkeypatch, comparison(tmp_path / "bark", scores))
+    run("time_series.py", monkeypatch, comparison(tmp_path / "classification", scores))
     text = (tmp_path / "time_series.md").read_text()
-    assert "## a against b" in text
+    assert "## Classification\n\n```console\nevolving-attention compare" in text
+    assert "a against b" not in text
     assert "| classification: ahead of twin in accuracy | +0.500 [" in text
+
+
+def test_the_page_of_time_series_tells_what_earlier_defaults_gave(page, monkeypatch, tmp_path):
+    networks = ["evolving", "twin", "dilated_only"]
+    before = {"defaults": "older", "kind": "classification", "data": "bark", "seed": 0}
+    rows = [before | {"variant": name, "accuracy": 0.8} for name in networks]
+    before |= {"kind": "regression", "data": "sap"}
+    rows += [before | {"variant": name, "rmse": 3.5} for name in networks]
+    pd.DataFrame(rows).to_csv(tmp_path / "earlier.csv", index=False)
+    now = {name: [0.9, 0.92] for name in networks}
+    words = (comparison(tmp_path / "classification", now), "--earlier", tmp_path / "earlier.csv")
+    run("time_series.py", monkeypatch, *words)
+    text = (tmp_path / "time_series.md").read_text()
+    assert "| older | 0.8000 | 0.8000 | 0.8000 |" in text
+    assert "| those of this page | 0.9100 | 0.9100 | 0.9100 |" in text
+    assert "| sap | older | 3.5000 | 3.5000 | 3.5000 |" in text
+    assert (tmp_path / "time_series_earlier.csv").is_file()

@@ -18,9 +18,10 @@ from safetensors.torch import load_file as load_weights
 from sklearn.metrics import accuracy_score, r2_score
 
 from evolving_attention import Run, read_recipe, train
+from evolving_attention.errors import InputError
 from evolving_attention.models import EADCTransformerConfig
 from evolving_attention.recipe import ProcessingOptions
-from evolving_attention.tasks.time_series import model_options
+from evolving_attention.tasks.time_series import TimeSeriesTask, model_options
 from tests.small import (
     SMALL_MODEL,
     files_of,
@@ -169,8 +170,13 @@ class TestLoading:
             Run.load(tmp_path)
 
     def test_a_folder_that_does_not_exist_is_told_in_one_sentence(self, tmp_path):
-        with one_sentence("not a complete run folder", "nowhere"):
+        with one_sentence("there is no run folder", "nowhere"):
             Run.load(tmp_path / "nowhere")
+
+    def test_an_unfinished_run_is_told_how_to_go_on(self, tmp_path):
+        (tmp_path / "checkpoint" / "first" / "000000000007").mkdir(parents=True)
+        with one_sentence("unfinished run", "train --resume"):
+            Run.load(tmp_path)
 
     @pytest.mark.parametrize(
         ("name", "content"),
@@ -343,9 +349,13 @@ class TestTraining:
         with one_sentence("no labelled test part"):
             trained.evaluate()
 
-    def test_nothing_is_lost_when_the_test_part_does_not_work(self, tmp_path):
-        data = write_npz(tmp_path / "data.npz", y_test=np.arange(10))
-        with one_sentence("class 2"):
+    def test_nothing_is_lost_when_the_test_part_does_not_work(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise InputError("the test part does not work.")
+
+        monkeypatch.setattr(TimeSeriesTask, "evaluate", refuse)
+        data = write_npz(tmp_path / "data.npz")
+        with one_sentence("does not work"):
             train(small_recipe(data, tmp_path / "run", epochs=1))
         assert Run.load(tmp_path / "run").metrics["test"] is None
 

@@ -40,7 +40,8 @@ def write_runs(folders: Sequence[Path], name: str) -> None:
         pd.read_csv(folder / "results.csv").assign(comparison=folder.name) for folder in folders
     ]
     results = pd.concat(tables)
-    columns = [*COLUMNS, *(name for name in results if name not in ("comparison", *COLUMNS))]
+    known = [column for column in COLUMNS if column in results]
+    columns = [*known, *(name for name in results if name not in ("comparison", *COLUMNS))]
     kept = ["comparison", *(column for column in columns if results[column].notna().any())]
     results[kept].to_csv(FOLDER / name, index=False)
 

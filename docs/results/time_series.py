@@ -17,9 +17,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
-from page import FOLDER, keep, on_train, without_paths, write_page
+from page import FOLDER, keep, on_train, without_paths, write_page, write_runs
 
-from evolving_attention.comparison.results import COLUMNS
 from evolving_attention.comparison.statistics import scores_by_data, summarise_gains
 from evolving_attention.comparison.tables import gains_table, markdown, scores_table
 
@@ -31,18 +30,16 @@ Defaults were chosen on TRAIN parts only ([decisions](../decisions.md)); TEST is
 its end, and chooses nothing. This page and the CSVs beside it are written by
 `docs/results/time_series.py`.
 
-AppliancesEnergy and IEEEPPG are rebuilt from their raw sources to the published sizes; which
-windows of AppliancesEnergy are the test part is our choice (chronological), so its RMSE is not
-comparable with published ones. What was tried to make evolution help is told in the
-[decisions](../decisions.md).
+AppliancesEnergy is rebuilt from its raw source to the published size; which windows are the test
+part is our choice (chronological), so its RMSE is not comparable with published ones. What was
+tried to make evolution help is told in the [decisions](../decisions.md).
 """
 
 EARLIER = """## Earlier defaults, on TEST
 
 TEST was read with earlier defaults as well. Each change of them was decided on TRAIN, but whoever
 judges the last ones should know: means over seeds, then over data sets."""
-EARLIER_REGRESSION = """RMSE with the first of these defaults, before regression read differences
-between steps; with the defaults of now it has not been measured on TEST."""
+EARLIER_REGRESSION = "RMSE, the mean over seeds:"
 FORMS = """Three-fold cross-validation by `benchmarks/cross_validation.py`, with a budget of 400
 updates; n counts folds. The network whose gains are told has normalised maps, the default;
 `papers_form` has not."""
@@ -93,29 +90,38 @@ def section(folder: Path) -> str:
         name = f"time_series_{folder.name}_{picture.name}"
         shutil.copyfile(picture, FOLDER / name)
         text = text.replace(f"({picture.name})", f"({name})")
-    return re.sub(r"^(#+) ", r"#\1 ", without_paths(text), flags=re.M)
+    kind = folder.name.capitalize()
+    text = re.sub(r"\A# .*", f"# {kind}", text.replace(f"## {kind}\n\n", "", 1))
+    return re.sub(r"^(##?) ", r"#\1 ", without_paths(text), flags=re.M)
 
 
 def earlier(path: Path, results: pd.DataFrame) -> str:
     """Tell what the runs on TEST gave with earlier defaults, beside those of now."""
-    table = pd.read_csv(path)
-    table.to_csv(FOLDER / "time_series_earlier.csv", index=False)
-    now = results[results["kind"] == "classification"].assign(defaults="those of this page")
-    classified = table[table["kind"] == "classification"]
-    networks = [name for name in classified["variant"].unique() if name != "attention_only"]
-    runs = pd.concat([classified, now])
-    runs = runs[runs["variant"].isin(networks) & runs["data"].isin(classified["data"])]
-    by_data = runs.groupby(["defaults", "variant", "data"], sort=False)["accuracy"].mean()
-    means = by_data.groupby(["defaults", "variant"], sort=False).mean().unstack("variant")
+    before = pd.read_csv(path)
+    keep(path, "time_series_earlier.csv")
+    networks = ["evolving", "twin", "dilated_only"]
+    runs = pd.concat([before, results.assign(defaults="those of this page")])
+    runs = runs[runs["variant"].isin(networks) & runs["data"].isin(before["data"])]
+    keys = ["data", "defaults", "variant"]
+    scores = {kind: part.groupby(keys, sort=False) for kind, part in runs.groupby("kind")}
+    accuracy = scores["classification"]["accuracy"].mean().groupby(keys[1:], sort=False).mean()
+    rmse = scores["regression"]["rmse"].mean()
+    return "\n\n".join(
+        [
+            EARLIER,
+            _by_network(accuracy.unstack()[networks], ["defaults"]),
+            EARLIER_REGRESSION,
+            _by_network(rmse.unstack()[networks], ["data", "defaults"]),
+        ]
+    )
+
+
+def _by_network(table: pd.DataFrame, names: list[str]) -> str:
     rows = [
-        [str(name), *(f"{means.loc[name, network]:.4f}" for network in networks)]
-        for name in means.index
+        [*([key] if isinstance(key, str) else key), *(f"{value:.4f}" for value in row)]
+        for key, row in zip(table.index, table.to_numpy(), strict=True)
     ]
-    parts = [EARLIER, markdown(["defaults", *networks], rows)]
-    predicted = table[table["kind"] == "regression"]
-    if len(predicted) and not (results["kind"] == "regression").any():
-        parts += [EARLIER_REGRESSION, scores_table(predicted, "rmse")]
-    return "\n\n".join(parts)
+    return markdown([*names, *table.columns], rows)
 
 
 def pretraining(path: Path) -> str:
@@ -146,8 +152,7 @@ def main() -> None:
     parser.add_argument("--pretraining", type=Path)
     options = parser.parse_args()
     results = pd.concat(pd.read_csv(folder / "results.csv") for folder in options.comparisons)
-    results = results.drop_duplicates(["data", "variant", "seed"])
-    results[list(COLUMNS)].to_csv(FOLDER / "time_series.csv", index=False)
+    write_runs(options.comparisons, "time_series.csv")
     finished = results[results["status"] == "finished"]
     parts = [INTRODUCTION, "## Aims", aims(finished), *map(section, options.comparisons)]
     if options.earlier:

@@ -1,11 +1,12 @@
 """The user's mistakes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["InputError", "needing", "reading", "reason"]
+__all__ = ["InputError", "close_to", "needing", "reading", "reason", "wrong_value"]
 
 
 class InputError(ValueError):
@@ -18,8 +19,44 @@ class InputError(ValueError):
 
 def reason(error: Exception) -> str:
     """Return the first sentence of another library's error, without its full stop."""
+    if (told := wrong_value(str(error))) != str(error):
+        return told
     sentence = re.split(r"(?<=[.!?]) +(?=[A-Z])", " ".join(str(error).split()))[0]
     return sentence.rstrip(".") or type(error).__name__
+
+
+def close_to(name: str, names: Iterable[str]) -> str:
+    """Return ``" (did you mean 'alpha'?)"``, or nothing where no name is close."""
+    close = get_close_matches(name, names, n=1, cutoff=0.65)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+_TYPES = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "dict": "a mapping",
+    "NoneType": "null",
+}
+_WRONG_VALUE = re.compile(r'Parser key "([^"]+)":.*?(?:Got|Given) value: (.*)', re.DOTALL)
+
+
+def wrong_value(message: str) -> str:
+    """Return jsonargparse's message in our words; another is returned as it is.
+
+    ``Parser key "seed": Expected a <class 'int'>. Got value: x`` becomes ``seed must be a whole
+    number, got x``.
+    """
+    if not (told := _WRONG_VALUE.match(message)):
+        return message
+    wanted: list[str] = []
+    for type_name, literals in re.findall(r"<class '(\w+)'>|Literal\[([^\]]*)\]", message):
+        wanted += literals.replace("'", "").split(", ") if literals else [type_name]
+    if "Given value type" in message:  # of the value, not one that would do
+        wanted.remove(re.findall(r"Given value type: <class '(\w+)'>", message)[0])
+    wanted = [_TYPES.get(each, each) for each in dict.fromkeys(wanted)]
+    return f"{told[1]} must be {' or '.join(wanted)}, got {told[2].strip()}"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ A run folder is a Hugging Face checkpoint (``config.json``, ``model.safetensors`
 """
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from evolving_attention.errors import InputError, reading
@@ -23,7 +21,7 @@ from evolving_attention.recipe import Recipe, change_recipe, check_literals, rea
 from evolving_attention.tasks.contracts import Data, Task
 from evolving_attention.tasks.family import Family, family_of
 from evolving_attention.trainer.files import replacing_files
-from evolving_attention.trainer.processes import connect, first_alone, is_first, together
+from evolving_attention.trainer.processes import connect, first_alone, tell, together
 from evolving_attention.trainer.tracking import check_tensorboard
 from evolving_attention.training import TrainedNetwork, check_options, quiet, train_network
 from evolving_attention.workspace import Workspace
@@ -182,8 +180,13 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def _check_files(folder: Path, *names: str) -> None:
-    if missing := [name for name in names if not (folder / name).is_file()]:
-        raise InputError(f"{folder} is not a complete run folder: {', '.join(missing)} is missing.")
+    if not folder.is_dir():
+        raise InputError(f"there is no run folder {folder}.")
+    if not (missing := [name for name in names if not (folder / name).is_file()]):
+        return
+    if Workspace(folder).is_unfinished:
+        raise InputError(f"{folder} holds an unfinished run: go on with train --resume.")
+    raise InputError(f"{folder} is not a complete run folder: it has no {', no '.join(missing)}.")
 
 
 def train(
@@ -228,7 +231,7 @@ def train(
         first_alone(lambda: stack.enter_context(opened))
         training, test = together(lambda: family.load(recipe))
         first_alone(lambda: workspace.claim(recipe, training))
-        if resume and progress and is_first():
+        if resume and progress:
             _announce(workspace)
         run = _train(recipe, task, training, workspace, progress)
         run.metrics["test"] = first_alone(lambda: _finish(run, test, workspace))
@@ -252,7 +255,7 @@ def _announce(workspace: Workspace) -> None:
         told = f"going on with the unfinished run in {workspace.run}"
     else:
         told = f"there is no checkpoint in {workspace.run}: training from the beginning"
-    tqdm.write(told, file=sys.stderr)
+    tell(told)
 
 
 def _train(

@@ -1,6 +1,7 @@
 """Views: a picture, its numbers and a caption, of one network or of two on the same series."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,16 @@ class TestNames:
     def test_there_is_no_other_view(self, pair):
         with one_sentence("'maps'", "chain", "quality"):
             view("maps", pair[0])
+
+    def test_a_run_is_not_held_against_one_of_other_inputs(self, pair):
+        other = replace(pair[1], recipe=replace(pair[1].recipe, task="image_classification"))
+        with one_sentence("image_classification", "the same task"):
+            view("measures", pair[0], other)
+
+    @pytest.mark.parametrize("option", [{"pixel": "3,3"}, {"chain": "cross"}])
+    def test_an_option_of_another_family_is_refused(self, pair, option):
+        with one_sentence(*option, "another kind"):
+            view("query", pair[0], None, ViewOptions(**option))
 
     def test_a_run_is_not_held_against_itself(self, pair):
         with one_sentence("itself"):

@@ -45,6 +45,11 @@ def test_a_table_has_two_columns(tmp_path):
             Table(path).read("it")
 
 
+def test_a_blank_line_of_a_table_is_an_empty_pair(tmp_path):
+    read = Table(write_lines(tmp_path / "train.tsv", ["ja\tyes", "", "nein\tno", " "])).read("it")
+    assert (read.targets.tolist(), read.empty) == (["yes", "no"], 2)
+
+
 def test_nothing_to_read_is_told(tmp_path):
     with one_sentence("the part has no pair"):
         pair(tmp_path, ["", ""], ["a", "b"]).read("the part")
@@ -68,12 +73,15 @@ def test_parts_of_a_folder_are_known_by_their_names(tmp_path):
     for name in ("README.md", "train.tsv", "notes.txt", "alone.de", "europarl.de-en.pt-BR"):
         write_lines(tmp_path / name, ["a\tb"])
     write_lines(tmp_path / "europarl.de-en.de", ["a"])
+    for language in ("mdf", "md", "ru"):  # the first is one
+        write_lines(tmp_path / f"more.{language}", ["a"])
     found = language_files(tmp_path)
     assert {part: sorted(files) for part, files in found.items()} == {
         "train": ["de", "en"],
         "val": ["de", "en"],
         "test": ["de", "en"],
         "europarl.de-en": ["de", "pt-BR"],
+        "more": ["mdf", "ru"],
     }
     assert found["train"]["de"].name == "train.de"
     assert list(tables(tmp_path)) == ["train"]

@@ -23,6 +23,11 @@ HELD = {
         "test": Columns(translation=PAIR),
     },
     ("me/columns", None): {"train": Columns(de=["ja"], en=["yes"], id=[0]), "test_2": Columns()},
+    ("me/others", None): {
+        "train": Columns(translation=[*PAIR, {"de": None, "en": "maybe"}]),
+        "dev": Columns(translation=PAIR),
+        "newstest2014": Columns(de=["ja", None], en=["yes", "no"]),
+    },
     ("me/untrained", None): {"test": Columns(translation=PAIR)},
 }
 
@@ -69,6 +74,15 @@ def test_languages_may_be_columns(hub):
         corpus("hub:me/columns", "fr").train.read("it")
     with one_sentence("no sentences in 'fr' and 'de'", "'en'"):
         corpus("hub:wmt/wmt14:de-en", "fr").train.read("it")
+
+
+def test_parts_may_have_the_names_that_files_may_have_and_sentences_may_be_missing(hub):
+    found = corpus("hub:me/others")
+    assert found.validation is not None
+    assert list(found.tests) == ["newstest2014"]
+    for part, empty in ((found.train, 2), (found.tests["newstest2014"], 1)):
+        read = part.read("it")
+        assert (read.targets.tolist(), read.empty) == (["ja"], empty)
 
 
 def test_a_revision_may_be_named(hub):

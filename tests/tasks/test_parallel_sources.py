@@ -66,6 +66,8 @@ def test_parts_are_chosen_by_name_or_by_path(tmp_path):
     }
     with one_sentence("no part 'test_c'", "test_a, test_b, val"):
         corpus(tmp_path / "toy", test="test_c")
+    with one_sentence("two parts have one name"):
+        corpus(tmp_path / "toy", test=f"test_a,{write_corpus(tmp_path / 'other')}/test_a")
 
 
 def test_the_common_beginning_of_two_files_is_enough(tmp_path):

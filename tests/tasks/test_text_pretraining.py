@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from evolving_attention.recipe import TextDataOptions, TextRecipe
+from evolving_attention.tasks.family import family_of
 from evolving_attention.tasks.glue import GlueTask
 from evolving_attention.tasks.glue_data import load_train
 from evolving_attention.tasks.glue_tasks import describe
@@ -130,6 +132,13 @@ def test_text_files_are_read_line_by_line(tmp_path):
     with one_sentence(path, "line 2", "UTF-8"):
         path.write_bytes(b"fine\n\xff\n")
         read_text_file(path)
+
+
+def test_texts_that_are_not_there_are_no_task_of_glue(tmp_path):
+    path = str(tmp_path / "texts.txt")
+    recipe = TextRecipe(task="text_pretraining", data=TextDataOptions(train=path))
+    with one_sentence(path, "no texts"):
+        family_of(recipe).load_training(recipe)
 
 
 def test_what_cannot_be_learned_from_is_told():

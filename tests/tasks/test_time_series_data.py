@@ -95,6 +95,29 @@ def test_a_test_file_beside_a_named_data_set_is_used_or_refused(tmp_path):
     assert parts is None or len(parts[1].series) == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "words"), [("5:6:a", "2 channels"), ("5,6:c", "class 'c'")], ids=["channels", "class"]
+)
+def test_a_test_part_that_does_not_fit_is_told_before_training(tmp_path, line, words):
+    train = write(tmp_path / "Made_TRAIN.ts", ts("1,2:a", "3,4:b"))
+    write(tmp_path / "Made_TEST.ts", ts(line))
+    with one_sentence(words, "training"):
+        load_splits(str(train), kind="classification")
+
+
+@pytest.mark.parametrize("text", ["", "hello\n", "a,b,label\n1,2,x\n"])
+def test_a_file_without_series_is_told_in_one_sentence(tmp_path, text):
+    path = write(tmp_path / "a.ts", text)
+    with one_sentence("a.ts", "no series"):
+        load_splits(str(path), kind="classification")
+
+
+def test_a_csv_is_told_what_is_read(tmp_path):
+    path = write(tmp_path / "a.csv", "a,b\n1,2\n")
+    with one_sentence("a.csv", ".tsv: the class, then the values"):
+        load_splits(str(path), kind="classification")
+
+
 # Targets
 
 

@@ -215,12 +215,28 @@ class TestTraining:
         assert model.config.alpha == 0.3
         expected = network.model.state_dict()
         assert all(torch.equal(each, expected[name]) for name, each in model.state_dict().items())
-        with one_sentence("d_model is that of the pretrained network"):
-            other.build_model({"d_model": 8})
+        same = other.build_model(SMALL | {"beta": 0.0})  # as a recipe has it
+        assert (same.config.beta, same.config.d_model) == (0.0, 16)
+        for wrong in ({"d_model": 8}, {"preset": "lite"}, SMALL | {"preset": "base", "d_model": 8}):
+            with one_sentence("d_model is 16 in the pretrained network", "by the recipe"):
+                other.build_model(wrong)
+        with one_sentence("the model's options do not work", "alpha", "1.5"):
+            other.build_model({"alpha": 1.5})
         longer = task(pretrained=tmp_path, processing=replace(PROCESSING, max_length=300))
         longer.split(texts(9), 0.0, 0)
         with one_sentence("positions for 1024 tokens", "processing.max_length"):
             longer.build_model({})
+
+
+def test_a_vocabulary_of_lower_case_stays_one(tmp_path):
+    own = task(processing=replace(PROCESSING, lowercase=True))
+    own.split(texts(9), 0.0, 0)
+    own.processor.save_pretrained(tmp_path)
+    with one_sentence("has no capitals", "processing.lowercase to true"):
+        task(pretrained=tmp_path).split(texts(9), 0.0, 0)
+    other = task(pretrained=tmp_path, processing=own.processing)
+    other.split(texts(9), 0.0, 0)
+    assert other.processor.get_vocab() == own.processor.get_vocab()
 
 
 @pytest.mark.parametrize(

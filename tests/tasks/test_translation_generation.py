@@ -94,7 +94,7 @@ def test_lines_are_asked_for_as_they_are_translated(model, tokenizer):
 class TestALongLine:
     def test_is_cut_where_a_sentence_ends(self, tokenizer):
         line = " ".join(SOURCES[:5])
-        pieces = cut_sentence(tokenizer, tokenizer(line)["input_ids"], 40)
+        pieces = cut_sentence(tokenizer, line, 40)
         assert len(pieces) > 1
         assert max(map(len, pieces)) <= 40
         texts = [tokenizer.decode(piece, skip_special_tokens=True).strip() for piece in pieces]
@@ -104,22 +104,47 @@ class TestALongLine:
 
     def test_is_cut_before_a_word_else(self, tokenizer):
         line = " ".join(["Katze"] * 30)
-        pieces = cut_sentence(tokenizer, tokenizer(line)["input_ids"], 7)
+        pieces = cut_sentence(tokenizer, line, 7)
         texts = [tokenizer.decode(piece, skip_special_tokens=True).strip() for piece in pieces]
         assert " ".join(texts) == line
         assert {word for text in texts for word in text.split()} == {"Katze"}
 
     @pytest.mark.parametrize("max_length", [2, 3, 50])
     def test_is_cut_anywhere_where_there_are_no_words(self, tokenizer, max_length):
-        tokens = tokenizer("字" * 100)["input_ids"]
-        pieces = cut_sentence(tokenizer, tokens, max_length)
+        line = "字" * 100
+        tokens = tokenizer(line)["input_ids"]
+        pieces = cut_sentence(tokenizer, line, max_length)
         assert max(map(len, pieces)) <= max_length
         assert [token for piece in pieces for token in piece[:-1]] == tokens[:-1]
+
+    def test_of_a_language_without_blanks_is_cut_where_its_sentences_end(self, tokenizer):
+        sentences = ["彼は行った。", "「彼女は来た。」", "本当？"] * 3
+        pieces = cut_sentence(tokenizer, "".join(sentences), 40)
+        texts = [tokenizer.decode(piece, skip_special_tokens=True).strip() for piece in pieces]
+        assert "".join(texts) == "".join(sentences)
+        assert len(texts) > 1
+        assert all(text.endswith(("。", "」", "？")) for text in texts)
+        assert not any(text.startswith("」") for text in texts)
+
+    def test_keeps_its_letters_whole(self, tokenizer):
+        pieces = cut_sentence(tokenizer, "字" * 100, 9)
+        texts = [tokenizer.decode(piece, skip_special_tokens=True).strip() for piece in pieces]
+        assert "".join(texts) == "字" * 100
+
+    @pytest.mark.parametrize("end", ['."', ".)", "!“", "...", ".  "])
+    def test_is_cut_after_a_quotation_and_not_within_a_number(self, tokenizer, end):
+        line = f"Die Katze wartet{end} Eine Gans kostet 3.14 mehr"
+        limit = len(tokenizer(line)["input_ids"]) - 1
+        first, _ = cut_sentence(tokenizer, line, limit)
+        assert (
+            tokenizer.decode(first, skip_special_tokens=True).strip()
+            == line[: 16 + len(end)].strip()
+        )
 
     def test_is_translated_in_parts_which_is_told(self, model, tokenizer, capsys):
         line = " ".join(SOURCES[:5])
         (written,) = translated(model, tokenizer, [line], max_length=40)
-        parts = cut_sentence(tokenizer, tokenizer(line)["input_ids"], 40)
+        parts = cut_sentence(tokenizer, line, 40)
         texts = [tokenizer.decode(part, skip_special_tokens=True) for part in parts]
         assert written == " ".join(filter(None, translated(model, tokenizer, texts, max_length=40)))
         assert "1 lines are longer than 40 tokens" in capsys.readouterr().err

@@ -37,8 +37,9 @@ def test_case_counts_unless_it_is_asked_not_to_and_the_signature_tells():
     assert lower.signatures()["chrf"].startswith("chrF2|nrefs:1|case:lc")
 
 
-def test_chinese_is_cut_into_characters():
-    assert "tok:zh" in TranslationMetrics("zh-CN").signatures()["bleu"]
+@pytest.mark.parametrize("language", ["zh", "zh-CN", "zh_CN"])
+def test_chinese_is_cut_into_characters(language):
+    assert "tok:zh" in TranslationMetrics(language).signatures()["bleu"]
 
 
 def test_a_missing_package_is_told_with_its_extra(monkeypatch):

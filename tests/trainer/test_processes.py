@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from evolving_attention.trainer.processes import connect, first_alone, from_all, together
+from evolving_attention.trainer.processes import connect, first_alone, from_all, tell, together
 from tests.small import SMALL_MODEL, files_of, one_sentence, write_npz
 
 
@@ -14,6 +14,13 @@ def test_one_process_simply_calls():
     connect()
     assert first_alone(lambda: 3) == together(lambda: 3) == 3
     assert from_all("a") == ["a"]
+
+
+def test_the_first_of_several_tells(monkeypatch, capsys):
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        tell(f"by {rank}")
+    assert capsys.readouterr() == ("", "by 0\n")
 
 
 @pytest.mark.parametrize("way", ["FSDP", "DEEPSPEED"])

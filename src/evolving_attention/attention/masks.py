@@ -36,6 +36,15 @@ def causal_mask(
 
     With fewer queries than keys, the last of both are aligned.
 
+    Parameters
+    ----------
+    num_queries : int
+        N.
+    num_keys : int, optional
+        M. Default: as many as queries.
+    device : torch.device, optional
+        Where the mask is made.
+
     Returns
     -------
     bool Tensor of shape [1, 1, N, M]

@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Heavy imports wait until a command needs them."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _COMMANDS[options.command](options[options.command])
     except InputError as error:
         fail(str(error))
+    except BrokenPipeError:  # as of predict ... | head; Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except OSError as error:  # of one process alone, where there are several
         fail(str(error), speaks=True)
     except KeyboardInterrupt:
@@ -84,6 +88,9 @@ def _parser(own: type[Recipe], recipe: Path | None = None) -> Parser:
     commands.add_subcommand(
         "recipes", Parser(description="List the recipes there are."), help="list the recipes"
     )
+    for command in _OF_RECIPES:  # a page of options, which the help explains below
+        usage = f"evolving-attention {command} RECIPE [--OPTION VALUE ...]"
+        commands.choices[command].usage = usage
     return parser
 
 

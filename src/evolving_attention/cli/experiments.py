@@ -25,6 +25,7 @@ def compare_parser(own: type[Recipe], recipe: Path | None) -> Parser:
         recipe,
         optional=True,
     )
+    _name_data(parser)
     parser.add_argument(
         "--against",
         type=str,
@@ -83,6 +84,7 @@ def tune_parser(own: type[Recipe], recipe: Path | None) -> Parser:
         own,
         recipe,
     )
+    _name_data(parser)
     parser.add_argument(
         "--trials", type=int, default=30, help="how many in all, those done before included"
     )
@@ -115,6 +117,12 @@ def run_tune(options: Namespace) -> None:
         tell=partial(print, flush=True),
     )
     print(f"best recipe: {Path(recipe.output) / 'best.yaml'}")
+
+
+def _name_data(parser: Parser) -> None:
+    """Say of ``--data`` what it is here: a name, which is ``--data.train`` in short."""
+    data = next(action for action in parser._actions if action.dest == "data")
+    data.metavar, data.help = "DATA", "the same as --data.train; compare takes several, as A,B"
 
 
 def _with_output(options: Namespace, folder: str) -> Recipe:

@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from jsonargparse import Namespace
 
 from evolving_attention.cli.parser import Parser
+from evolving_attention.errors import InputError
 from evolving_attention.recipe import GenerationOptions
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ def write_lines(run: "Run", source: str | None, output: str | None) -> None:
         The network.
     source, output : str or None
         Files; None or, of the source, ``-``: standard input and output.
+
+    Raises
+    ------
+    InputError
+        A line cannot be read; or the output is the source, which would be lost.
     """
     from evolving_attention.tasks.text_files import decoded_lines, numbered_lines
 
@@ -58,14 +65,17 @@ def write_lines(run: "Run", source: str | None, output: str | None) -> None:
         numbered = decoded_lines(sys.stdin.buffer, "standard input")
     else:
         numbered = numbered_lines(Path(str(source)))
+        if output and Path(output).resolve() == Path(str(source)).resolve():
+            raise InputError(f"{output} is what is to be translated: name another file.")
     lines: Iterator[str] = (line for _, line in numbered)
     written = run.task.translate(run.model, lines, block)  # type: ignore[attr-defined]
     if output is None and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
+    first = list(islice(written, 1))  # before a file is opened that may hold something
     count = 0
     try:
         with open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
-            for line in written:
+            for line in chain(first, written):
                 print(line, file=file, flush=True)
                 count += 1
     except BrokenPipeError:  # whoever reads has enough, as "head" has

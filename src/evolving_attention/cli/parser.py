@@ -1,6 +1,7 @@
 """What the parsers of all commands share, and how a mistake is told."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ArgumentParser
 
-from evolving_attention.errors import InputError
+from evolving_attention.errors import InputError, close_to, wrong_value
 from evolving_attention.recipe import Recipe, recipe_path, recipe_type
 
 __all__ = [
@@ -34,7 +35,23 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Tell the mistake and exit."""
-        fail(message)
+        if unknown := re.match("unrecognized arguments: (.*)", message):
+            word = unknown[1].split()[0]
+            known = "no option" if word.startswith("--") else "no use for"
+            message = f"there is {known} {unknown[1]}{self._hint(word)}"
+        elif missing := re.match(r"the following arguments are required: (\w+)\.(\w+)", message):
+            command, name = missing.groups()
+            message = f"say which {name}: evolving-attention {command} {name.upper()}"
+        fail(f"{wrong_value(message).rstrip('.')}.")
+
+    def _hint(self, word: str) -> str:
+        """Tell what a word may mean, by all of its name or by the end of it."""
+        options = [option for action in self._actions for option in action.option_strings]
+        ends = {option.rpartition(".")[2]: option for option in reversed(options)}
+        name = word.partition("=")[0]
+        own = " (those of the network begin with --model.)" if "--model" in options else ""
+        hint = close_to(ends.get(name.lstrip("-"), name), options) or own
+        return hint if word.startswith("--") else ""
 
 
 def fail(message: str, *, speaks: bool | None = None) -> NoReturn:
@@ -78,8 +95,12 @@ def recipe_parser(
         help="a YAML file, or a name that 'recipes' lists",
     )
     parser.add_class_arguments(own)
-    task = next(action for action in parser._actions if action.dest == "task")
-    task.metavar = "TASK"  # its choices, which the help lists, make the usage text too wide
+    for action in parser._actions:
+        if action.help == "Path to a configuration file.":
+            action.help = "a YAML file with the options that follow"
+        action.help = (action.help or "").replace("``", "")
+        if action.dest == "task":
+            action.metavar = "TASK"  # its choices, which the help lists, are too wide
     return parser
 
 

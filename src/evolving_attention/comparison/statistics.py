@@ -75,7 +75,18 @@ def mean_ranks(scores: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def paired_gains(results: pd.DataFrame, metric: str, name: str, other: str) -> pd.Series:
-    """Return the gains of ``name`` over ``other``, by data set and seed, where both have run."""
+    """Return the gains of ``name`` over ``other``, by data set and seed, where both have run.
+
+    Parameters
+    ----------
+    results : DataFrame
+        A row a run, with the columns ``data``, ``seed``, ``variant`` and the metric's.
+    metric : str
+        The name of its column. A gain is positive where ``name`` is better, and has the unit that
+        :data:`GAIN_UNITS` tells.
+    name, other : str
+        Two variants.
+    """
     table = results.pivot_table(
         index=["data", "seed"], columns="variant", values=metric, sort=False
     ).reindex(columns=[name, other])
@@ -136,6 +147,11 @@ def summarise_gains(results: pd.DataFrame, metric: str, name: str) -> pd.DataFra
 
     Columns: data sets and pairs of runs; the mean over data sets of the mean gain, with its 95 %
     interval; data sets won, drawn and lost; and the p-value of the signed-rank test.
+
+    Parameters
+    ----------
+    results, metric, name
+        As of :func:`paired_gains`.
     """
     rows = []
     for other in results["variant"].unique():

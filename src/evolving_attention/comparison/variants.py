@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from evolving_attention.errors import InputError
+from evolving_attention.errors import InputError, close_to
 from evolving_attention.recipe import Recipe, change_recipe
 
 __all__ = [
@@ -137,10 +137,12 @@ def parse_variant(text: str) -> Variant:
 
 def _named(name: str) -> dict[str, Any]:
     if name not in VARIANTS:
-        raise InputError(
-            f"there is no variant {name!r}: take {', '.join([*VARIANTS, *PEERS])}, or write one, "
-            "such as mine:model.alpha=0.2;training.epochs=30."
+        names = [*VARIANTS, *PEERS]
+        hint = close_to(name, names) or (
+            f": take {', '.join(names)}, or write one, such as "
+            "mine:model.alpha=0.2;training.epochs=30"
         )
+        raise InputError(f"there is no variant {name!r}{hint}.")
     return VARIANTS[name]
 
 

@@ -2,7 +2,8 @@
 
 Shape letters: H heads, N queries, M keys. Every measure takes the arrays ``[H, N, M]`` of one layer
 and one series and returns a number for each head, ``[H]``; NaN where there is nothing to measure. A
-row without attendable keys (padding) is left out of every mean.
+row without attendable keys (padding) is left out of every mean. ``mask_NM`` is true where a query
+may attend to a key; without it, everywhere.
 
 The softmax does not see a constant added to a row of a map. Nor do measures of maps: they compare
 maps whose rows have their means taken away, see :func:`centred`.

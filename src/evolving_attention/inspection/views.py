@@ -122,6 +122,9 @@ def view(
     if name not in VIEWS:
         raise InputError(f"there is no view {name!r}; there are {', '.join(VIEWS)}.")
     networks, options = _named(run, against), options or ViewOptions()
+    for option, family in _FOR.items():
+        if getattr(options, option) is not None and run.recipe.family != family:
+            raise InputError(f"{option} is for {family} networks; this one is of another kind.")
     if own := _OF_FAMILIES.get(run.recipe.family, {}).get(name):
         return View(*own(networks, options))
     return VIEWS[name](networks, options)
@@ -130,10 +133,10 @@ def view(
 def _named(run: Run, against: Run | None) -> Networks:
     if against is None:
         return {run.folder.resolve().name: run}
-    if run.task.kind != against.task.kind:
+    if run.recipe.task != against.recipe.task:
         raise InputError(
-            f"{run.folder} is a {run.task.kind} and {against.folder} a {against.task.kind}: put "
-            "networks beside each other that learned the same task."
+            f"{run.folder} learned {run.recipe.task} and {against.folder} {against.recipe.task}: "
+            "put networks beside each other that learned the same task."
         )
     names = [each.folder.resolve().name for each in (run, against)]
     if names[0] == names[1]:
@@ -273,7 +276,7 @@ def _parts(run: Run, options: ViewOptions) -> tuple[Data, Data]:
     """Return what teaches the readers of maps, and what tests them."""
     train, test = run.data()
     if run.recipe.family == "text":
-        raise InputError("the quality of maps is judged for time series alone, so far.")
+        raise InputError("the quality of maps is not judged for texts, so far.")
     if options.input is not None:
         test = run.inputs(options.input)
     if test is not None and (options.input or test.targets is not None):
@@ -287,6 +290,9 @@ def _parts(run: Run, options: ViewOptions) -> tuple[Data, Data]:
 def _count(options: ViewOptions, default: int) -> int:
     return default if options.samples is None else options.samples
 
+
+#: Options that only one family's views take.
+_FOR = {"pixel": "image", "chain": "translation"}
 
 #: Views that differ from those of series, by family and name.
 _OF_FAMILIES: dict[str, Any] = {"image": IMAGE_VIEWS, "translation": TRANSLATION_VIEWS}

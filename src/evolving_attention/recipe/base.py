@@ -21,8 +21,7 @@ class TrainingOptions:
     ----------
     epochs : int or "auto"
         Passes over the training part, at the most. ``"auto"``: as many as make
-        :data:`~evolving_attention.trainer.budget.UPDATES` updates, and no fewer than
-        :data:`~evolving_attention.trainer.budget.FEWEST_EPOCHS`.
+        1000 updates, and at least 5.
     batch_size : int
         Examples in an update, over all processes and accumulated pieces.
     gradient_accumulation : int

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from evolving_attention.errors import InputError, reason
+from evolving_attention.errors import InputError, close_to, reason
 from evolving_attention.recipe.base import Recipe
 from evolving_attention.recipe.families import recipe_type
 
@@ -44,9 +44,8 @@ def recipe_path(name: str) -> Path:
     recipes = bundled_recipes()
     if (short := name.removesuffix(".yaml").removeprefix("recipes/")) in recipes:
         return recipes[short]
-    raise InputError(
-        f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipes)}."
-    )
+    hint = close_to(short, recipes) or f": give a YAML file or one of {', '.join(recipes)}"
+    raise InputError(f"there is no recipe {name!r}{hint}.")
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -106,7 +105,7 @@ def _check_sections(recipe: type[Recipe], values: dict[str, Any]) -> None:
     names = {field.name for field in fields(recipe)}
     for name, value in values.items():
         if name not in names:
-            raise InputError(f"it has no option {name!r}")
+            raise InputError(f"it has no option {name!r}{close_to(name, names)}")
         is_section = is_dataclass(declared[name]) or name == "model"
         if is_section and not isinstance(value, dict):
             raise InputError(f"{name} must be a mapping of options, got {value!r}")

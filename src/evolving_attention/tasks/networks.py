@@ -4,7 +4,6 @@ Shape letters: B batch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from scipy.special import softmax
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from evolving_attention.errors import InputError, reading
+from evolving_attention.errors import InputError, close_to, reading
 from evolving_attention.training import quiet
 
 __all__ = [
@@ -105,6 +104,5 @@ def probability_table(predicted: NDArray, logits: NDArray, classes: Iterable[Any
 
 def unknown_option(name: str, names: Sequence[str]) -> InputError:
     """Return the error that tells of an option which the model does not have."""
-    close = get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(names)}."
-    return InputError(f"the model has no option {name!r}{hint}")
+    hint = close_to(name, names) or f": it has {', '.join(names)}"
+    return InputError(f"the model has no option {name!r}{hint}.")

@@ -4,21 +4,19 @@ Names end with their language, ``train.de`` and ``train.en``, or with ``.tsv``; 
 """
 
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from evolving_attention.errors import InputError
 from evolving_attention.tasks.parallel_texts import ParallelTexts
 from evolving_attention.tasks.text_files import numbered_lines
+from evolving_attention.trainer.processes import tell
 
 __all__ = ["PairOfFiles", "Table", "kept_pairs", "language_files", "tables"]
 
-_LANGUAGE = re.compile(r"(?!tsv|txt|csv|md|py)[a-z]{2,3}([-_][A-Za-z]{2,8})?")
+_LANGUAGE = re.compile(r"(?!(?:tsv|txt|csv|md|py)$)[a-z]{2,3}([-_][A-Za-z]{2,8})?")
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Table:
         """Read it; see :meth:`PairOfFiles.read`."""
         pairs = []
         for number, line in numbered_lines(self.path):
-            columns = line.split("\t")
+            columns = line.split("\t") if line.strip() else ["", ""]
             if len(columns) != 2:
                 raise InputError(
                     f"{self.path}, line {number}, has {len(columns)} "
@@ -96,8 +94,7 @@ def kept_pairs(pairs: Iterable[tuple[str, str]], name: str) -> ParallelTexts:
     if not kept:
         raise InputError(f"{name} has no pair of sentences in it.")
     if empty := len(everything) - len(kept):
-        line = f"{empty} of {len(everything)} pairs of {name} were left out: a side is empty"
-        tqdm.write(line, file=sys.stderr)
+        tell(f"{empty} of {len(everything)} pairs of {name} were left out: a side is empty")
     sources, targets = zip(*kept, strict=True)
     return ParallelTexts.of(sources, targets, empty)
 

@@ -1,5 +1,6 @@
 """Pairs of sentences from the Hugging Face Hub; needs the extra ``[text]`` and a network."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,6 @@ from evolving_attention.tasks.parallel_files import kept_pairs
 from evolving_attention.tasks.parallel_texts import ParallelTexts
 
 __all__ = ["HubPart", "hub_parts"]
-
-#: The splits that a data set may have.
-_SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,19 @@ class HubPart:
             data = load_dataset(self.name, self.config, split=self.split, revision=self.revision)
         except Exception as error:  # the Hub's, the network's and the file system's
             raise _not_loaded(self.name, error) from error
-        return kept_pairs(zip(*self._columns(data), strict=True), name)
+        return kept_pairs(self._pairs(data), name)
 
-    def _columns(self, data: Any) -> tuple[list[str], list[str]]:
-        names = list(data.column_names)
+    def _pairs(self, data: Any) -> Iterator[tuple[str, str]]:
+        """Return the pairs; a sentence that is missing is an empty one."""
+        names, sides = list(data.column_names), (self.source, self.target)
         if "translation" in names:
             pairs = data["translation"]
-            known = list(pairs[0]) if len(pairs) else []
-            if self.source in known and self.target in known:
-                return [pair[self.source] for pair in pairs], [pair[self.target] for pair in pairs]
-            names = known
-        elif self.source in names and self.target in names:
-            return list(data[self.source]), list(data[self.target])
+            names = list(pairs[0]) if len(pairs) else []
+            if set(sides) <= set(names):
+                return ((pair[self.source] or "", pair[self.target] or "") for pair in pairs)
+        elif set(sides) <= set(names):
+            columns = zip(*(data[side] for side in sides), strict=True)
+            return ((source or "", target or "") for source, target in columns)
         raise InputError(
             f"{self.name} has no sentences in {self.source!r} and {self.target!r}: it has "
             f"{', '.join(map(repr, names))}."
@@ -90,11 +89,10 @@ def hub_parts(
         splits = get_dataset_split_names(name, config, revision=revision or None)
     except Exception as error:
         raise _not_loaded(name, error) from error
-    there = [split for split in splits if split.startswith(_SPLITS)]
-    if "train" not in there:
+    if "train" not in splits:
         raise InputError(f"{name} has no split 'train': it has {', '.join(splits)}.")
     parts = {
-        split: HubPart(name, config, revision or None, split, source, target) for split in there
+        split: HubPart(name, config, revision or None, split, source, target) for split in splits
     }
     return parts, source, target
 

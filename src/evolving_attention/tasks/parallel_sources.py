@@ -190,6 +190,11 @@ def _corpus(
     if options.test is not None:
         wanted = [each.strip() for each in options.test.split(",") if each.strip()]
         tests = {_short(each): _named(each, parts, source, target) for each in wanted}
+        if len(tests) < len(wanted):
+            raise InputError(
+                f"data.test is {options.test!r}, where two parts have one name: rename the files "
+                "of one."
+            )
     else:
         tests = {each: parts[each] for each in sorted(parts) if _TEST.match(each)}
     return Corpus(name, source, target, parts["train"], validation, tests)

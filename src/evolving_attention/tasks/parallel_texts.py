@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evolving_attention.tasks.text_data import LabelledTexts
 
@@ -41,12 +40,6 @@ class ParallelTexts(LabelledTexts):
         """Return texts of two lists of sentences."""
         held = None if targets is None else np.array(targets, dtype=object)
         return cls([(source,) for source in sources], held, empty=empty)
-
-    def take(self, indices: NDArray) -> Self:
-        """Return the cases of these numbers, without a validation part."""
-        taken = super().take(indices)
-        taken.empty = 0
-        return taken
 
     def by_part(self, default: str = "test") -> dict[str, "ParallelTexts"]:
         """Return the parts that are measured apart, by name."""

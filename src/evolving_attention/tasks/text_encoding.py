@@ -3,7 +3,6 @@
 Shape letters: B batch, N tokens.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 from transformers import BatchEncoding, DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from evolving_attention.errors import InputError
+from evolving_attention.trainer.processes import tell
 
 __all__ = ["EncodedTexts", "by_text", "check_length", "collate_texts", "encode", "tell_cuts"]
 
@@ -117,11 +116,10 @@ def by_text(encoded: BatchEncoding) -> list[dict[str, list[int]]]:
 def tell_cuts(cut: Sequence[int], count: int, max_length: int, what: str) -> None:
     """Tell, on standard error, how many texts were cut; nothing where none was."""
     if cut:
-        line = (
+        tell(
             f"{len(cut)} of {count} {what} are longer than {max_length} tokens and were cut; the "
             f"longest has {max(cut)} (processing.max_length)"
         )
-        tqdm.write(line, file=sys.stderr)
 
 
 def collate_texts(

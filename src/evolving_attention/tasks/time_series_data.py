@@ -103,7 +103,8 @@ def as_collection(series: Any) -> Collection:
     """
     if hasattr(series, "__array__"):
         series = np.asarray(series)  # a tensor, or a data frame: a series a row
-    if isinstance(series, np.ndarray) and series.dtype != object and series.ndim not in (2, 3):
+    is_table = isinstance(series, np.ndarray) and series.size and series.dtype != object
+    if is_table and series.ndim not in (2, 3):
         raise InputError(
             "an array of series must have the shape (cases, channels, steps) or (cases, steps), "
             f"got {series.shape}."
@@ -190,7 +191,8 @@ def load_file(
     if not path.is_file():
         raise InputError(f"there is no file {path}.")
     if path.suffix not in _READERS:
-        raise InputError(f"{path} has an unknown format; use {', '.join(_READERS)}.")
+        hint = " (.tsv: the class, then the values, tabs between)" if path.suffix == ".csv" else ""
+        raise InputError(f"{path} has an unknown format; use {', '.join(_READERS)}{hint}.")
     try:
         if path.suffix == ".npz":
             series, targets = _load_npz(path, layout, split)
@@ -213,7 +215,13 @@ def _load_npz(path: Path, layout: str, split: str | None) -> tuple[NDArray, NDAr
         suffix = f"_{split}" if f"X_{split}" in file else ""
         if f"X{suffix}" not in file:
             raise InputError(f"it holds {sorted(file)}; it needs X, or X_train and X_test")
-        series, targets = file[f"X{suffix}"], file.get(f"y{suffix}")
+        try:
+            series, targets = file[f"X{suffix}"], file.get(f"y{suffix}")
+        except ValueError:  # NumPy's, which tells of pickles alone
+            raise InputError(
+                "it holds an array of objects; series of unequal lengths are padded with NaN at "
+                "the end, and labels are text or numbers"
+            ) from None
     if layout == "steps_first" and series.ndim == 3:
         series = series.transpose(0, 2, 1)
     return series, targets
@@ -242,7 +250,25 @@ def load_splits(
     elif test_path := _test_file(path):
         testing = load_file(test_path, layout, "test")
     check_targets(testing, kind, train)
+    if testing is not None:
+        _check_alike(training, testing, kind)
     return training, testing
+
+
+def _check_alike(training: LabelledSeries, testing: LabelledSeries, kind: str) -> None:
+    """Raise :class:`InputError` before hours of training, not after, where the parts differ."""
+    channels, others = training.series[0].shape[0], testing.series[0].shape[0]
+    if channels != others:
+        raise InputError(f"the test series have {others} channels, those of training {channels}.")
+    if kind != "classification" or training.targets is None or testing.targets is None:
+        return
+    known = set(training.targets.tolist())
+    unknown = [label for label in testing.targets.tolist() if label not in known]
+    if unknown and len(known) > 1:  # a single class is told of by itself
+        raise InputError(
+            f"class {unknown[0]!r} of the test part is not among the training classes "
+            f"{sorted(known)}."
+        )
 
 
 def load_training(
@@ -276,7 +302,7 @@ def training_file(source: str) -> Path | None:
     path = Path(source).expanduser()
     if path.is_dir():
         path = _train_file(path)
-    return path if path.is_file() or path.suffix in _READERS else None
+    return path if path.is_file() or path.suffix in (*_READERS, ".csv") else None
 
 
 def _train_file(folder: Path) -> Path:
@@ -310,7 +336,9 @@ def _load_named(name: str, split: str, kind: str, archive: str | None) -> Labell
             failure = error
         else:
             return LabelledSeries(as_collection(series), targets)
+    # aeon's sentence about a name that it does not know speaks of its own lists
+    why = "" if "not in the list" in str(failure) else f": {reason(failure or Exception())}"
     raise InputError(
         f"{name!r} is neither a file nor a {' or '.join(kinds)} data set that aeon has or could "
-        f"download here: {reason(failure) if failure else ''}."
+        f"download here{why}."
     ) from failure

@@ -3,7 +3,6 @@
 Shape letters: B batch, N tokens of a source, M of its translation, V vocabulary.
 """
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +14,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from evolving_attention.errors import InputError, reading
@@ -39,6 +37,7 @@ from evolving_attention.tasks.translation_generation import translate
 from evolving_attention.tasks.translation_metrics import TranslationMetrics
 from evolving_attention.tasks.translation_network import build_network, model_options
 from evolving_attention.tasks.translation_tokenizer import learn_vocabulary
+from evolving_attention.trainer.processes import tell
 
 __all__ = ["TranslationTask"]
 
@@ -122,12 +121,22 @@ class TranslationTask:
 
     def _vocabulary(self, data: ParallelTexts) -> PreTrainedTokenizerBase:
         if self.pretrained is not None:
-            return _load_vocabulary(self.pretrained)
+            return self._vocabulary_of(self.pretrained)
         assert data.targets is not None
         sides = (text for pair in zip(_sources(data), data.targets, strict=True) for text in pair)
         return learn_vocabulary(
             sides, self.processing.vocab_size, lowercase=self.processing.lowercase
         )
+
+    def _vocabulary_of(self, pretrained: Path) -> PreTrainedTokenizerBase:
+        tokenizer = _load_vocabulary(pretrained)
+        lowercase = tokenizer("A")["input_ids"] == tokenizer("a")["input_ids"]
+        if lowercase != self.processing.lowercase:
+            raise InputError(
+                f"the vocabulary of {pretrained} {'has no' if lowercase else 'has'} capitals: set "
+                f"processing.lowercase to {str(lowercase).lower()}."
+            )
+        return tokenizer
 
     def _encoded(self, data: ParallelTexts) -> EncodedPairs:
         _check_targets(data)
@@ -145,18 +154,20 @@ class TranslationTask:
                 "processing.max_length higher."
             )
         if self.counts["overlong"]:
-            line = (
+            tell(
                 f"{self.counts['overlong']} of {len(pairs)} training pairs were left out: a "
                 f"sentence is longer than {limit} tokens (processing.max_length)"
             )
-            tqdm.write(line, file=sys.stderr)
         return pairs.take(np.flatnonzero(fits)) if self.counts["overlong"] else pairs
 
     def _readable(self, pairs: EncodedPairs) -> EncodedPairs:
         """Sort pairs by length; leave out those that no network of this task reads."""
         fits = pairs.sizes.max(1) <= self.positions
         if not fits.any():
-            raise InputError("every pair to validate on is too long for the network.")
+            raise InputError(
+                f"every pair to measure has a sentence of more than {self.positions} tokens, more "
+                "than the network has positions for."
+            )
         return pairs.take(np.flatnonzero(fits)).by_length()
 
     @property

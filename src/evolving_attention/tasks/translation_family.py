@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import GenerationOptions, TranslationRecipe
 from evolving_attention.tasks.family import Family, check_source
-from evolving_attention.tasks.parallel_files import kept_pairs
 from evolving_attention.tasks.parallel_sources import Corpus, Part, find_corpus, find_part
 from evolving_attention.tasks.parallel_texts import ParallelTexts
 from evolving_attention.tasks.text_files import numbered_lines
@@ -49,10 +47,12 @@ class TranslationFamily(Family[TranslationRecipe]):
                 "processing.max_length must be at least 2, a token and the end, got "
                 f"{recipe.processing.max_length}."
             )
-        if recipe.pretrained is None:
+        if (start := _start(recipe)) is None:
             make_config(recipe.model)
-        else:
-            check_model_options(recipe.model, _start(recipe))
+            return
+        if not (start / "tokenizer.json").is_file():
+            raise InputError(f"{start} holds no network to start from: tokenizer.json is missing.")
+        check_model_options(recipe.model, start)
 
     def load(self, recipe: TranslationRecipe) -> tuple[ParallelTexts, ParallelTexts | None]:
         """Load the training part, with what validates, and all test parts, which keep their names.
@@ -61,7 +61,7 @@ class TranslationFamily(Family[TranslationRecipe]):
         """
         corpus = _corpus(recipe)
         tests = {name: part.read(name) for name, part in corpus.tests.items()}
-        return _training(corpus), _joined(tests) if tests else None
+        return _training(corpus), ParallelTexts.joined(tests) if tests else None
 
     def load_training(self, recipe: TranslationRecipe) -> ParallelTexts:
         """Load the training part alone, with what validates."""
@@ -96,9 +96,6 @@ class TranslationFamily(Family[TranslationRecipe]):
     ) -> TranslationTask:
         """Return the task that trains a recipe, from the network that it starts from."""
         self.check(recipe)
-        start = _start(recipe)
-        if start is not None and not (start / "tokenizer.json").is_file():
-            raise InputError(f"{start} holds no network to start from: tokenizer.json is missing.")
         return self.task_of(recipe)
 
     def model_options(self, recipe: TranslationRecipe) -> dict[str, Any]:
@@ -163,6 +160,11 @@ def check_generation(options: GenerationOptions) -> None:
             raise InputError(
                 f"generation.{name} must be at least {value}, got {getattr(options, name)}."
             )
+    for name in ("length_penalty", "max_length_ratio"):
+        if not isfinite(getattr(options, name)):
+            raise InputError(
+                f"generation.{name} must be a finite number, got {getattr(options, name)}."
+            )
 
 
 def languages_of(recipe: TranslationRecipe) -> tuple[str, str]:
@@ -184,21 +186,6 @@ def _training(corpus: Corpus) -> ParallelTexts:
     if corpus.validation is not None:
         training.validation = corpus.validation.read("the validation part")
     return training
-
-
-def _joined(tests: dict[str, ParallelTexts]) -> ParallelTexts:
-    each = list(tests.values())
-    joined = kept_pairs(
-        (
-            (text, target)
-            for part in each
-            for (text,), target in zip(part.texts, part.targets, strict=True)  # type: ignore[arg-type]
-        ),
-        "the test part",
-    )
-    if len(tests) > 1:
-        joined.parts = np.repeat(list(tests), [len(part) for part in each])
-    return joined
 
 
 def _start(recipe: TranslationRecipe) -> Path | None:

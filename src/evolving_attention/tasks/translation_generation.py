@@ -1,6 +1,5 @@
 """Translating: lines of text through a trained network, in their order, however many and long."""
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -8,19 +7,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from evolving_attention.recipe import GenerationOptions
 from evolving_attention.tasks.translation_batches import collate_pairs, in_blocks
+from evolving_attention.trainer.processes import tell
 from evolving_attention.training import quiet
 
 __all__ = ["cut_sentence", "longest_translation", "translate", "translate_tokens"]
 
-#: What a byte-level tokenizer writes for the blank before a word.
-_BLANK = "\u0120"
-#: Characters after which a sentence is over, some of them for languages without blanks.
-_ENDS = tuple(".!?;:…。！？；：।")
+#: Characters after which a sentence is over: where a blank follows, and where languages have none.
+_ENDS, _WIDE_ENDS = tuple(".!?;:…।؟۔"), tuple("。！？；：")
+#: What belongs to the sentence before it.
+_CLOSING = "\"')]}“”’»›」』）】"
 
 
 def translate(
@@ -56,8 +55,7 @@ def translate(
         for line in some:
             parts: list[NDArray[np.int32]] = []
             if line.strip():
-                tokens = tokenizer(line, verbose=False)["input_ids"]
-                parts = cut_sentence(tokenizer, tokens, max_length)
+                parts = cut_sentence(tokenizer, line, max_length)
             pieces += parts
             counts.append(len(parts))
         cut += sum(count > 1 for count in counts)
@@ -65,38 +63,48 @@ def translate(
         for count in counts:
             yield " ".join(filter(None, islice(written, count)))
     if cut:
-        line = (
+        tell(
             f"{cut} lines are longer than {max_length} tokens and were translated in parts "
             "(processing.max_length)"
         )
-        tqdm.write(line, file=sys.stderr)
 
 
 def cut_sentence(
-    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], max_length: int
+    tokenizer: PreTrainedTokenizerBase, line: str, max_length: int
 ) -> list[NDArray[np.int32]]:
-    """Cut the tokens of a line into pieces of at most ``max_length``, each with its end mark.
+    """Cut a line into pieces of at most ``max_length`` tokens, each with its end mark.
 
-    A cut is made where a sentence ends, else before a word, else where it must be, as late as it
-    can be.
+    A cut is made where a sentence ends, else before a word, else before a letter, else where it
+    must be; as late as it can be.
     """
-    end, rest = tokens[-1:], list(tokens[:-1])
-    pieces = []
-    while len(rest) >= max_length:
-        place = _last_cut(
-            [str(tokenizer.convert_ids_to_tokens(each)) for each in rest[:max_length]]
-        )
-        pieces.append(rest[:place])
-        rest = rest[place:]
-    pieces.append(rest)
-    return [np.array([*piece, *end], dtype=np.int32) for piece in pieces]
+    encoded = tokenizer(line, return_offsets_mapping=True, verbose=False)
+    *tokens, end = encoded["input_ids"]
+    pieces, first = [], 0
+    while len(tokens) - first >= max_length:
+        place = first + _last_cut(line, encoded["offset_mapping"][first : first + max_length])
+        pieces.append(tokens[first:place])
+        first = place
+    pieces.append(tokens[first:])
+    return [np.array([*piece, end], dtype=np.int32) for piece in pieces]
 
 
-def _last_cut(tokens: list[str]) -> int:
-    """Return where to cut tokens, of which the last is one too many."""
-    words = [place for place in range(1, len(tokens)) if tokens[place].startswith(_BLANK)]
-    ends = [place for place in words if tokens[place - 1].endswith(_ENDS)]
-    return (ends or words or [len(tokens) - 1])[-1]
+def _last_cut(line: str, spans: list[tuple[int, int]]) -> int:
+    """Return where to cut tokens, of which the last is one too many, by where in the line they are.
+
+    A letter may have several tokens, all with its place.
+    """
+    letters = [place for place in range(1, len(spans)) if spans[place][0] >= spans[place - 1][1]]
+    words = [place for place in letters if line[spans[place][0]].isspace()]
+    ends = [place for place in letters if _begins_sentence(line, spans[place][0])]
+    return (ends or words or letters or [len(spans) - 1])[-1]
+
+
+def _begins_sentence(line: str, place: int) -> bool:
+    """Tell whether a sentence ends before a place of a line, with its quotation marks."""
+    before = line[max(place - 4, 0) : place].rstrip().rstrip(_CLOSING)
+    if before.endswith(_WIDE_ENDS):
+        return line[place] not in _CLOSING
+    return line[place].isspace() and before.endswith(_ENDS)
 
 
 def longest_translation(length: int, options: GenerationOptions) -> int:

@@ -1,5 +1,6 @@
 """BLEU and chrF by sacreBLEU, with the signatures that make them comparable."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -21,7 +22,7 @@ class TranslationMetrics:
     """
 
     def __init__(self, language: str | None = None, lowercase: bool = False) -> None:
-        self.language = (language or "").lower().partition("-")[0]
+        self.language = re.split("[-_]", (language or "").lower())[0]
         self.lowercase = lowercase
 
     @staticmethod

@@ -1,11 +1,13 @@
 """The network that translates: of a size, from nothing, or from a run that goes on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from evolving_attention.errors import InputError, reading, reason
 from evolving_attention.models.ea_transformer import (
@@ -42,11 +44,33 @@ def check_model_options(options: dict[str, Any], pretrained: Path | None = None)
     for name in options:
         if name not in names:
             raise unknown_option(name, names)
-        if pretrained is not None and name in ("preset", *_SIZES):
+    if pretrained is not None:
+        _check_sizes(options, pretrained)
+
+
+def _check_sizes(options: dict[str, Any], pretrained: Path) -> None:
+    """Refuse sizes, a preset's or those that are named, that are not the pretrained network's."""
+    own, asked = _config_of(pretrained), dict(options)
+    if "preset" in options:
+        asked = EATransformerConfig.preset(options["preset"]).to_dict() | asked
+    for name in _SIZES:
+        if name in asked and asked[name] != getattr(own, name):
             raise InputError(
-                f"{name} is that of the pretrained network, {pretrained}: leave model.{name} out, "
+                f"{name} is {getattr(own, name)!r} in the pretrained network, {pretrained}, and "
+                f"{asked[name]!r} by the recipe: set model.preset, and sizes, as they were there, "
                 "or start from nothing."
             )
+
+
+def _config_of(pretrained: Path) -> EATransformerConfig:
+    with reading(pretrained / "config.json"):
+        config = AutoConfig.from_pretrained(pretrained)
+    if not isinstance(config, EATransformerConfig):
+        raise InputError(
+            f"{pretrained} holds a network of type {config.model_type}, and not one "
+            "that translates."
+        )
+    return config
 
 
 def model_options(
@@ -77,8 +101,14 @@ def make_config(options: dict[str, Any], **of_the_data: Any) -> EATransformerCon
     """
     check_model_options(options)
     own = {name: value for name, value in options.items() if name != "preset"}
-    try:
+    with _options_that_work():
         return EATransformerConfig.preset(options.get("preset", _DEFAULT), **own | of_the_data)
+
+
+@contextmanager
+def _options_that_work() -> Iterator[None]:
+    try:
+        yield
     except (ValueError, TypeError, StrictDataclassError) as error:
         raise InputError(f"the model's options do not work: {reason(error)}.") from error
 
@@ -131,8 +161,9 @@ def _loaded(
     options: dict[str, Any], folder: Path, positions: int
 ) -> EATransformerForConditionalGeneration:
     check_model_options(options, folder)
-    with reading(folder / "config.json"):
-        config = EATransformerConfig.from_pretrained(folder, **options)
+    own = {name: value for name, value in options.items() if name != "preset"}
+    with _options_that_work():
+        config = EATransformerConfig(**_config_of(folder).to_dict() | own)
     if config.max_position_embeddings < positions:
         raise InputError(
             f"the network in {folder} has positions for {config.max_position_embeddings} tokens, "

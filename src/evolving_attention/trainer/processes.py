@@ -5,12 +5,14 @@ where there is one process.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
+from tqdm.auto import tqdm
 
 from evolving_attention.errors import InputError
 
@@ -22,6 +24,7 @@ __all__ = [
     "from_all",
     "is_first",
     "process_count",
+    "tell",
     "together",
 ]
 
@@ -40,6 +43,12 @@ def process_count() -> int:
 def is_first() -> bool:
     """Whether this process is the one that writes and prints."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def tell(line: str) -> None:
+    """Write a line for the user on standard error, above any progress bar; once for all."""
+    if is_first():
+        tqdm.write(line, file=sys.stderr)
 
 
 def connect() -> None:
