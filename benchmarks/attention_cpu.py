@@ -27,8 +27,6 @@ With ``--output``, attention_cpu.csv, attention_cpu_parts.csv and attention_cpu_
 written as they grow.
 """
 
-import statistics
-import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from itertools import product
@@ -39,6 +37,7 @@ import torch
 import torch.nn.functional as F
 from peak_memory import peak_allocated
 from torch import Tensor
+from turns import median_seconds
 
 from evolving_attention.attention import (
     EvolvingAttention,
@@ -52,23 +51,13 @@ LONG = 512
 SHARES = {"alpha": 0.5, "beta": 0.5}
 
 
-def seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Medians of calls that take turns, after one call each that is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(repeats + 1):
-        for name, call in calls.items():
-            started = time.process_time()
-            call()
-            if repeat:
-                taken[name].append(time.process_time() - started)
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
 def machine() -> tuple[float, float]:
     """Operations and bytes a second."""
     left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
     source, target = torch.randn(2**26), torch.zeros(2**26)
-    measured = seconds({"product": lambda: left @ right, "copy": lambda: target.copy_(source)}, 15)
+    measured = median_seconds(
+        {"product": lambda: left @ right, "copy": lambda: target.copy_(source)}, 15
+    )
     return 2 * 1024**3 / measured["product"], 2 * 4 * 2**26 / measured["copy"]
 
 
@@ -137,8 +126,10 @@ def measure(
     query_key_value = tensors[:3]
     ways["sdpa"] = lambda: (F.scaled_dot_product_attention(*query_key_value),)
     used = {name: query_key_value if name == "sdpa" else tensors for name in ways}
-    ahead = seconds({name: lambda way=way: forward(way) for name, way in ways.items()}, repeats)
-    both = seconds(
+    ahead = median_seconds(
+        {name: lambda way=way: forward(way) for name, way in ways.items()}, repeats
+    )
+    both = median_seconds(
         {name: lambda n=name, way=way: step(way, used[n]) for name, way in ways.items()}, repeats
     )
     kept = {name: kept_maps(way, layer) for name, way in ways.items()}
@@ -192,7 +183,7 @@ def parts(
     }
     rows = []
     for name, calls in passes.items():
-        taken = seconds(calls, repeats)
+        taken = median_seconds(calls, repeats)
         times = 1 if name == "forward" else 3
         limits = {k: times * limit for k, limit in limits_of(B, H, N, E, rates).items()}
         convolution = taken["whole"] - taken["convolution"]

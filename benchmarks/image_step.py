@@ -11,8 +11,6 @@ measured in a process of its own: the growth of its resident memory over a step,
 inference.
 """
 
-import statistics
-import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ import pandas as pd
 import torch
 from peak_memory import peak_growth
 from torch.utils.flop_counter import FlopCounterMode
+from turns import median_seconds
 
 from evolving_attention.attention import attention_backend
 from evolving_attention.models import EAAAResNetConfig, EAAAResNetForImageClassification
@@ -69,14 +68,7 @@ def make_warm_work(variant: str, form: str, batch: int, way: str) -> Callable[[]
 def time_work(variant: str, batch: int, way: str, repeats: int) -> dict[str, float]:
     """Return the median processor's seconds of every form."""
     works = {form: make_work(variant, form, batch, way) for form in FORMS}
-    seconds: dict[str, list[float]] = {form: [] for form in FORMS}
-    for repeat in range(repeats + 1):
-        for form, work in works.items():
-            started = time.process_time()
-            work()
-            if repeat:  # the first time allocates and compiles
-                seconds[form].append(time.process_time() - started)
-    return {form: statistics.median(taken) for form, taken in seconds.items()}
+    return median_seconds(works, repeats)
 
 
 def gflops(variant: str, form: str, way: str) -> float:

@@ -26,10 +26,10 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
+from training_step import make_step, random_series
 
 from evolving_attention.attention import attention_backend
-from evolving_attention.models import EADCTransformerConfig, EADCTransformerForClassification
-from evolving_attention.trainer.recomputation import recompute
+from evolving_attention.models import EADCTransformerConfig
 
 CHANNELS = 6  # of random series
 RECOMPUTE = {"none": False, "blocks": True, "segments": "segments"}
@@ -38,28 +38,12 @@ RECOMPUTE = {"none": False, "blocks": True, "segments": "segments"}
 def series_of(path: Path | None, batch: int, length: int) -> Tensor:
     """Return normalised series [B, N, F]."""
     if path is None:
-        return torch.randn(batch, length, CHANNELS, generator=torch.Generator().manual_seed(0))
+        return random_series(batch, length, CHANNELS)
     from aeon.datasets import load_from_ts_file
 
     series, _ = load_from_ts_file(str(path))
     values = torch.as_tensor(series[:batch], dtype=torch.float32).transpose(1, 2)
     return (values - values.mean((0, 1))) / values.std((0, 1))
-
-
-def make_step(config: EADCTransformerConfig, values: Tensor, recomputed: str):
-    torch.manual_seed(0)
-    model = EADCTransformerForClassification(config).train()
-    recompute(model, RECOMPUTE[recomputed])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    labels = torch.arange(len(values)) % config.num_labels
-
-    def step() -> None:
-        model(values, labels=labels).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 4.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def peak() -> int:
@@ -73,9 +57,9 @@ def run(
     """Fill in peak bytes before and after, and seconds of the last step."""
     for backend in ("banded", "reference"):
         with attention_backend(backend):
-            make_step(config, values[:2, :16], recomputed)()
+            make_step(config, values[:2, :16], RECOMPUTE[recomputed])()
     result[0] = peak()
-    step = make_step(config, values, recomputed)
+    step = make_step(config, values, RECOMPUTE[recomputed])
     for _ in range(steps):
         started = time.process_time()
         step()

@@ -48,9 +48,11 @@ def _watched(prepare: Callable[..., Callable[[], Any]], arguments: tuple, result
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    work()
-    done.set()
-    watcher.join()
+    try:
+        work()
+    finally:  # or the process would never end
+        done.set()
+        watcher.join()
     result.value = peak - before
 
 

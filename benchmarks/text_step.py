@@ -9,14 +9,13 @@ makes no map at all. Without ``--pretrained``, the network has the sizes of Mini
 wide, 12 heads.
 """
 
-import statistics
-import time
 from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
 import torch
 from transformers import BertConfig, BertForSequenceClassification, logging
+from turns import median_seconds
 
 from evolving_attention.models import EABertConfig, EABertForSequenceClassification
 
@@ -59,21 +58,6 @@ def make_step(form: str, pretrained: str | None, length: int, batch: int):
     return step
 
 
-def time_steps(
-    pretrained: str | None, length: int, batch: int, repeats: int
-) -> dict[str, list[float]]:
-    """Return the CPU seconds of every form's steps."""
-    steps = {form: make_step(form, pretrained, length, batch) for form in FORMS}
-    seconds: dict[str, list[float]] = {form: [] for form in FORMS}
-    for repeat in range(repeats + 1):
-        for form, step in steps.items():
-            started = time.process_time()
-            step()
-            if repeat:  # the first step allocates
-                seconds[form].append(time.process_time() - started)
-    return seconds
-
-
 def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pretrained", help="a folder with a BERT; default: untrained, as MiniLM")
@@ -85,8 +69,8 @@ def main() -> None:
     rows = []
     for size in options.sizes:
         length, batch = map(int, size.split("x"))
-        seconds = time_steps(options.pretrained, length, batch, options.repeats)
-        medians = {form: statistics.median(taken) for form, taken in seconds.items()}
+        steps = {form: make_step(form, options.pretrained, length, batch) for form in FORMS}
+        medians = median_seconds(steps, options.repeats)
         for form, median in medians.items():
             row = {"tokens": length, "batch": batch, "form": form, "cpu_seconds": median}
             rows.append(row | {"ratio_to_twin": median / medians["twin"]})

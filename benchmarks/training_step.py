@@ -10,27 +10,40 @@ a tiny batch: the growth of the process's resident memory over a step, also in m
 [B, H, N, N] map in float32). ``--output`` writes training_step.csv as it grows.
 """
 
-import statistics
-import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import torch
 from peak_memory import peak_growth
+from torch import Tensor
+from turns import median_seconds
 
 from evolving_attention.attention import attention_backend
 from evolving_attention.models import EADCTransformerConfig, EADCTransformerForClassification
+from evolving_attention.trainer.recomputation import recompute
 
 CONFIG = EADCTransformerConfig(input_size=12, num_labels=9)
+FORMS = ("evolving", "reference", "twin")
 
 
-def make_step(config: EADCTransformerConfig, length: int, batch: int):
+def random_series(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def make_step(
+    config: EADCTransformerConfig, values: Tensor, recomputed: bool | int | str = False
+) -> Callable[[], None]:
+    """Return a function that makes one update with series [B, N, F].
+
+    ``recomputed`` is what ``training.gradient_checkpointing`` has.
+    """
     torch.manual_seed(0)
     model = EADCTransformerForClassification(config).train()
+    recompute(model, recomputed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    values = torch.randn(batch, length, config.input_size)
-    labels = torch.randint(config.num_labels, (batch,))
+    labels = torch.arange(len(values)) % config.num_labels
 
     def step() -> None:
         model(values, labels=labels).loss.backward()
@@ -41,34 +54,11 @@ def make_step(config: EADCTransformerConfig, length: int, batch: int):
     return step
 
 
-def time_steps(length: int, batch: int, repeats: int) -> dict[str, float]:
-    """Return median seconds of a step of the evolving network and of its twin."""
-    config = EADCTransformerConfig(**{**CONFIG.to_dict(), "max_length": length})
-    evolving = make_step(config, length, batch)
-    ways = {
-        "evolving": (evolving, "auto"),
-        "reference": (evolving, "reference"),
-        "twin": (make_step(config.twin(), length, batch), "auto"),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(repeats + 2):
-        for name, (step, backend) in ways.items():
-            with attention_backend(backend):
-                started = time.process_time()
-                step()
-                if repeat >= 2:
-                    seconds[name].append(time.process_time() - started)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
-
-
-def make_warm_step(form: str, length: int, batch: int):
-    """Return the step of a process that has loaded and compiled what steps need."""
+def make_work(form: str, length: int, batch: int) -> Callable[[], None]:
+    """Return the step of a form, by its backend."""
     config = EADCTransformerConfig(**{**CONFIG.to_dict(), "max_length": length})
     config = config.twin() if form == "twin" else config
-    for backend in ("banded", "reference"):
-        with attention_backend(backend):
-            make_step(config, 8, 2)()
-    step = make_step(config, length, batch)
+    step = make_step(config, random_series(batch, length, config.input_size))
 
     def work() -> None:
         with attention_backend("reference" if form == "reference" else "auto"):
@@ -77,10 +67,19 @@ def make_warm_step(form: str, length: int, batch: int):
     return work
 
 
+def make_warm_work(form: str, length: int, batch: int) -> Callable[[], None]:
+    """Return the same in a process that has loaded and compiled what steps need."""
+    for backend in ("banded", "reference"):
+        with attention_backend(backend):
+            make_step(CONFIG, random_series(2, 8, CONFIG.input_size))()
+    return make_work(form, length, batch)
+
+
 def measure(length: int, batch: int, repeats: int) -> dict[str, float]:
-    seconds = time_steps(length, batch, repeats)
+    works = {form: make_work(form, length, batch) for form in FORMS}
+    seconds = median_seconds(works, repeats, warm_up=2)
     one_map = batch * CONFIG.num_attention_heads * length * length * 4
-    peaks = {name: peak_growth(make_warm_step, name, length, batch) for name in seconds}
+    peaks = {form: peak_growth(make_warm_work, form, length, batch) for form in FORMS}
     return (
         {"steps": length, "batch": batch, "layers": 2 * CONFIG.num_blocks}
         | {f"{name}_ms": 1e3 * taken for name, taken in seconds.items()}

@@ -7,15 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import turns
+from peak_memory import peak_growth
 
 ROOT = Path(__file__).parents[1]
 STEP = {"steps": 29, "batch": 64, "layers": 8, "gain": 2.0, "of_twin": 1.5}
 FORMS = ("evolving", "reference", "twin")
 SMALL = "--heads 2 --lengths 8 512 --widths 4 --compiled --parts 2x16x4 --stacks 16 --repeats 1"
-
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "benchmarks").is_dir(), reason="needs the source tree, not an installed package"
-)
 
 
 def run(script, *arguments):
@@ -35,6 +33,34 @@ def folder(tmp_path_factory):
     pd.DataFrame([STEP | measured]).to_csv(folder / "training_step.csv", index=False)
     run("docs/results/performance.py", folder)
     return folder
+
+
+def failing():
+    def work():
+        raise ArithmeticError
+
+    return work
+
+
+def test_work_that_fails_is_told_and_not_waited_for():
+    with pytest.raises(RuntimeError, match="ended with code 1"):
+        peak_growth(failing)
+
+
+def test_works_take_turns_and_the_first_rounds_do_not_count(monkeypatch):
+    clock, calls = [0.0], []
+
+    def work(name, seconds):
+        def run():
+            calls.append(name)
+            clock[0] += 100.0 if len(calls) <= 2 else seconds
+
+        return run
+
+    monkeypatch.setattr(turns.time, "process_time", lambda: clock[0])
+    works = {"quick": work("quick", 1.0), "slow": work("slow", 3.0)}
+    assert turns.median_seconds(works, repeats=3) == {"quick": 1.0, "slow": 3.0}
+    assert calls == ["quick", "slow"] * 4
 
 
 def test_every_way_is_measured_and_held_against_the_reference(folder):

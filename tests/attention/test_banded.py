@@ -1,9 +1,11 @@
 """The CPU backend against the reference: outputs and all gradients."""
 
+from functools import partial
 from itertools import product
 
 import pytest
 import torch
+from peak_memory import peak_allocated
 from torch.testing import assert_close
 
 from evolving_attention.attention import attention_backend, evolving_attention, explain_backend
@@ -214,6 +216,20 @@ def test_a_bit_an_entry_and_two_numbers_a_row_are_kept_beside_arguments_and_resu
             kept.pop(tensor.untyped_storage().data_ptr(), None)
         rows = 3 * 2 * 64
         assert sum(kept.values()) <= rows * (2 * 4 + bits * 128 // 8) + 128
+
+
+def test_inference_keeps_nothing_for_gradients_that_parameters_could_have():
+    arguments = layer(["mask"], B=3, N=64, M=128, dtype=torch.float32)
+
+    def infer(given):
+        with torch.no_grad():
+            evolving_attention(**given, backend="banded")
+
+    infer(arguments)
+    expected, actual = (
+        peak_allocated(partial(infer, given)) for given in (arguments, with_gradients(arguments))
+    )
+    assert actual == expected
 
 
 # Dropout

@@ -103,6 +103,12 @@ def test_the_layer_computes_the_one_function_with_the_normalized_map():
         assert torch.equal(own, other)
 
 
+def test_a_backend_that_does_not_exist_is_refused():
+    (map_BHNM,) = tensors((B, H, N, N))
+    with pytest.raises(ValueError, match=r"^backend must be one of .*, got 'fast'\.$"):
+        normalize_map(map_BHNM, backend="fast")
+
+
 @pytest.mark.parametrize("changed", range(1, N))
 def test_nothing_passes_to_earlier_queries_of_a_causal_chain(changed):
     layer = EvolvingAttention(H, alpha=0.5, beta=0.5, normalize=True, window="causal").double()

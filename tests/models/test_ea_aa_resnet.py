@@ -294,6 +294,7 @@ def test_dropped_blocks_leave_their_shortcut_and_hand_their_maps_on():
         ({"value_ratio": 0.1}, "value_ratio=0.1 of 128 channels"),
         ({"value_ratio": 0.0}, "must both be 0"),
         ({"image_size": 0}, "image_size must be a side"),
+        ({"image_size": []}, "image_size must be a side"),
         ({"image_size": [8, 8, 8]}, "image_size must be a side"),
         ({"alpha": 1.5}, "alpha must lie in"),
         ({"map_kernel_size": 2}, "map_kernel_size must be a positive odd"),

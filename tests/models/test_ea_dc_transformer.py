@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from peak_memory import peak_allocated
 from torch import nn
 from torch.testing import assert_close
 
@@ -19,7 +20,6 @@ from evolving_attention.models import (
 )
 from evolving_attention.models.augmented_convolution import BranchDropout
 from evolving_attention.models.pooling import POOLINGS
-from tests.memory import peak_bytes
 from tests.models.helpers import (
     EXACT,
     Restatement,
@@ -450,8 +450,8 @@ def test_a_prediction_that_overwrites_maps_is_the_same_and_needs_fewer(is_padded
 
     with torch.inference_mode(), attention_backend("banded"):
         expected = predict()
-        before = peak_bytes(predict)
+        before = peak_allocated(predict)
         with overwriting_maps():
             assert torch.equal(predict(), expected)
-            spared = before - peak_bytes(predict)
+            spared = before - peak_allocated(predict)
     assert spared / (4 * len(values) * config.num_attention_heads * 128**2) > 0.9

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from peak_memory import peak_allocated
 
 from evolving_attention.attention import attention_backend
 from evolving_attention.models import (
@@ -13,7 +14,6 @@ from evolving_attention.models import (
     EADCTransformerForClassification,
     EADCTransformerForPretraining,
 )
-from tests.memory import peak_bytes
 from tests.models.helpers import lived_in, one_sentence, padded, series_of, small_config
 from tests.models.images import images, tiny_config
 
@@ -165,7 +165,7 @@ def peak_maps(model, values):
     """Bytes that a step allocates at a time, at the most, in maps."""
     step(model, values)
     one_map = len(values) * model.config.num_attention_heads * values.shape[1] ** 2 * 4
-    return peak_bytes(lambda: step(model, values)) / one_map
+    return peak_allocated(lambda: step(model, values)) / one_map
 
 
 def kept_by_depth(how):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from evolving_attention.tasks.image_data import ImageData, as_array, picture, without_broken
 from tests.small import one_sentence
@@ -122,10 +122,24 @@ def test_files_of_any_mode_are_read(mode, tmp_path):
     assert picture(path, 1).shape == (8, 8, 1)
 
 
-def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
-    values = np.array([[0, 20000], [40000, 60000]], dtype=np.uint16)
-    Image.fromarray(values).save(tmp_path / "deep.png")
-    assert picture(tmp_path / "deep.png", 1).ravel().tolist() == [0, 85, 170, 255]
+def test_sixteen_bits_are_scaled_alike_in_every_file_and_not_cut_off(tmp_path):
+    files = (([0, 257, 25700, 65535], [0, 1, 100, 255]), ([0, 128, 129], [0, 0, 1]))
+    for values, expected in files:
+        Image.fromarray(np.array([values], dtype=np.uint16)).save(tmp_path / "deep.png")
+        assert picture(tmp_path / "deep.png", 1).ravel().tolist() == expected
+        assert picture(tmp_path / "deep.png", 3)[0, :, 2].tolist() == expected
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_photos_are_turned_as_their_camera_noted(suffix, tmp_path):
+    path, exif = tmp_path / f"photo.{suffix}", Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned to the right
+    upright = np.repeat(np.array([[0, 255]], dtype=np.uint8), 16, axis=1).repeat(16, axis=0)
+    Image.fromarray(np.rot90(upright)).save(path, exif=exif)
+    shown = picture(path, 1)[..., 0]
+    assert shown.shape == (16, 32)
+    assert shown[:, :16].max() < 5
+    assert shown[:, 16:].min() > 250
 
 
 # Broken files

@@ -121,6 +121,7 @@ def test_it_is_saved_beside_the_model_and_the_auto_class_finds_it(tmp_path):
         ({"crop": 0.0}, ["processing.crop", "0.0"]),
         ({"crop": 1.5}, ["processing.crop", "1.5"]),
         ({"image_size": 0}, ["processing.image_size", "0"]),
+        ({"image_size": [8]}, ["processing.image_size"]),
         ({"image_size": [8, 8, 8]}, ["processing.image_size"]),
         ({"channels": "red"}, ["processing.channels", "'red'"]),
         ({"normalization": "robust"}, ["processing.normalization", "'robust'"]),

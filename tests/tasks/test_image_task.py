@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 from transformers import ResNetConfig, ResNetForImageClassification
 
+from evolving_attention.attention.overwriting import maps_may_be_overwritten
 from evolving_attention.models import EAAAResNetConfig
 from evolving_attention.models.ea_aa_resnet_config import VARIANTS
 from evolving_attention.recipe import (
@@ -204,6 +205,18 @@ def test_every_image_has_a_vector(run):
     assert_close(torch.from_numpy(vectors), output.hidden_states[-1].mean((2, 3)).detach())
 
 
+def test_a_network_that_is_read_may_write_over_its_maps(run):
+    leaves = []
+
+    def read(model, batch):
+        leaves.append(maps_may_be_overwritten())
+        return model(batch).logits
+
+    logits = run.task.outputs(run.model, run.data()[1], read)
+    assert leaves == [True]
+    assert np.array_equal(logits, run.task.logits(run.model, run.data()[1]))
+
+
 def test_the_resolved_recipe_trains_the_same_network(run, tmp_path):
     recipe = read_recipe(run.folder / "recipe.yaml")
     assert type(recipe) is ImageRecipe
@@ -373,6 +386,16 @@ def test_a_subset_is_drawn_from_every_class_alike_and_is_always_the_same(tmp_pat
     many = replace(recipe, data=replace(recipe.data, train_images=100))
     assert FAMILY.load_training(many).fingerprint() == whole.fingerprint()
     assert FAMILY.data_settings(subset) != FAMILY.data_settings(recipe)
+
+
+def test_fewer_images_than_classes_can_be_tested_on_but_not_trained_on(tmp_path):
+    recipe = small_recipe(tmp_path)
+    subset = replace(recipe, data=replace(recipe.data, test_images=1))
+    assert [len(part) for part in FAMILY.load(subset)] == [24, 1]
+    few = replace(recipe, data=replace(recipe.data, train_images=1))
+    for load in (FAMILY.load, FAMILY.load_training):
+        with one_sentence("data.train_images=1", "2 classes"):
+            load(few)
 
 
 # The command line

@@ -190,8 +190,12 @@ def evolving_attention(
     return chosen.attend(*arguments, **options)
 
 
-def explain_backend(*arguments: Any, backend: str = "auto", **options: Any) -> BackendChoice:
+def explain_backend(
+    *arguments: Any, backend: str = "auto", overwrite: bool = False, **options: Any
+) -> BackendChoice:
     """Say which backend :func:`evolving_attention` would take for the same arguments, and why.
+
+    ``overwrite`` makes no difference.
 
     Returns
     -------
@@ -399,6 +403,7 @@ def normalize_map(
         0 where masked.
     """
     if backend != "reference":
+        check_choice("backend", backend, ("auto", *BACKENDS))
         rows_BHNM = normalize_by_backend(backend, map_BHNM, mask, eps)
         if rows_BHNM is not None:
             return rows_BHNM

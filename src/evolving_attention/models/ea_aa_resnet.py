@@ -360,17 +360,18 @@ class EAAAResNetModel(EAAAResNetPreTrainedModel):
         if self._recomputes() and not (wants_states or wants_attentions or wants_maps):
             hidden_BCYX = self._run_in_segments(hidden_BCYX)
             return EAAAResNetModelOutput(hidden_BCYX, hidden_BCYX.mean((2, 3)))
-        hidden_states = [hidden_BCYX]
+        hidden_states: list[Tensor] = []
         maps: list[Tensor] = []
         kept = maps if wants_maps or wants_attentions else None
         previous_map: Tensor | None = None
         for stage in range(len(self.stages)):
+            if wants_states:  # else they live no longer than the next stage
+                hidden_states.append(hidden_BCYX)
             hidden_BCYX, previous_map = self.run_stage(stage, hidden_BCYX, previous_map, kept)
-            hidden_states.append(hidden_BCYX)
         return EAAAResNetModelOutput(
             last_hidden_state=hidden_BCYX,
             pooler_output=hidden_BCYX.mean((2, 3)),
-            hidden_states=tuple(hidden_states) if wants_states else None,
+            hidden_states=(*hidden_states, hidden_BCYX) if wants_states else None,
             attentions=tuple(map(probabilities, maps)) if wants_attentions else None,
             maps=tuple(maps) if wants_maps else None,
         )

@@ -199,7 +199,7 @@ class EAAAResNetConfig(HasEvolution, PreTrainedConfig):
                 f"hidden_sizes of bottlenecks must be multiples of {_BOTTLENECK_RATIO}, got "
                 f"{self.hidden_sizes}."
             )
-        if min(self.image_height_and_width) < 1 or len(self.image_height_and_width) != 2:
+        if len(self.image_height_and_width) != 2 or min(self.image_height_and_width) < 1:
             raise ValueError(
                 f"image_size must be a side or a height and a width, got {self.image_size}."
             )

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from evolving_attention.errors import InputError
 
@@ -158,7 +158,8 @@ def _as_bytes(images: NDArray, what: str) -> NDArray[np.uint8]:
 def picture(source: Any, channels: int | None = None) -> NDArray[np.uint8]:
     """Return an image as ``[Y, X, C]``, uint8, with so many channels.
 
-    Colour becomes grey by its luminance, grey becomes colour, and what is transparent shows white.
+    Colour becomes grey by its luminance, grey becomes colour, what is transparent shows white, and
+    a photo is turned as its camera noted.
 
     Parameters
     ----------
@@ -185,6 +186,7 @@ def picture(source: Any, channels: int | None = None) -> NDArray[np.uint8]:
 def _read(path: Path, channels: int | None) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)  # as the Hub's images are
             return _converted(image, channels)
     except UnidentifiedImageError:
         raise InputError(f"{path} is no image, or of a format that is not known.") from None
@@ -197,9 +199,9 @@ def _converted(image: Image.Image, channels: int | None) -> NDArray[np.uint8]:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    if image.mode.startswith("I"):  # 16 bits or more, which PIL would cut off at 255
-        wide = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((wide / max(wide.max(), 1) * 255).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255
+        wide = np.asarray(image, dtype=np.float64).clip(0, 65535)
+        image = Image.fromarray((wide / 257).round().astype(np.uint8))
     array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return array[..., None] if array.ndim == 2 else array
 

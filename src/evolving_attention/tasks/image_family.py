@@ -20,7 +20,7 @@ from evolving_attention.tasks.image_sources import (
     load_image_training,
 )
 from evolving_attention.tasks.image_task import ImageTask
-from evolving_attention.tasks.splitting import split_by_class
+from evolving_attention.tasks.splitting import split_at_random, split_by_class
 
 __all__ = ["FAMILY", "ImageFamily"]
 
@@ -56,7 +56,7 @@ class ImageFamily(Family[ImageRecipe]):
         training, test = load_image_parts(
             check_source(recipe), data.test, broken=data.broken, workers=data.workers
         )
-        training = _drawn(training, data.train_images)
+        training = _drawn_to_train(training, data.train_images)
         return training, None if test is None else _drawn(test, data.test_images)
 
     def load_training(self, recipe: ImageRecipe) -> ImageData:
@@ -65,7 +65,7 @@ class ImageFamily(Family[ImageRecipe]):
         training = load_image_training(
             check_source(recipe), broken=data.broken, workers=data.workers
         )
-        return _drawn(training, data.train_images)
+        return _drawn_to_train(training, data.train_images)
 
     def load_file(self, recipe: ImageRecipe, path: Path, *, labelled: bool = False) -> ImageData:
         """Load an image, a folder of images, or the test part of an ``.npz``."""
@@ -120,12 +120,31 @@ class ImageFamily(Family[ImageRecipe]):
         return f"EA-AA-ResNet, {recipe.kind} of {recipe.data.train}"
 
 
+def _drawn_to_train(data: ImageData, images: int | None) -> ImageData:
+    """Return so many of the training images; see :func:`_drawn`."""
+    if images is not None and data.targets is not None:
+        classes = len(np.unique(data.targets))
+        if images < classes:
+            raise InputError(
+                f"data.train_images={images} is too few for the {classes} classes of the training "
+                "part: each needs one."
+            )
+    return _drawn(data, images)
+
+
 def _drawn(data: ImageData, images: int | None) -> ImageData:
-    """Return so many of the images, drawn from every class alike, in their order."""
+    """Return so many of the images, drawn from every class alike, in their order.
+
+    Where there are fewer than classes, they are drawn from all.
+    """
     if images is None or images >= len(data):
         return data
     targets = np.zeros(len(data)) if data.targets is None else data.targets
-    chosen, _ = split_by_class(targets, 1 - images / len(data), seed=0)
+    left = 1 - images / len(data)
+    if images < len(np.unique(targets)):
+        chosen, _ = split_at_random(len(data), left, seed=0)
+    else:
+        chosen, _ = split_by_class(targets, left, seed=0)
     return data.take(np.sort(chosen))
 
 

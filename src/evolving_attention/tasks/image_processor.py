@@ -149,8 +149,8 @@ def check_processing(options: ImageProcessingOptions) -> None:
     sides = options.image_size
     if sides == "auto":
         return
-    sides = [sides] if isinstance(sides, int) else sides
-    if len(sides) not in (1, 2) or not all(isinstance(side, int) and side > 0 for side in sides):
+    sides = [sides, sides] if isinstance(sides, int) else sides
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise InputError(
             "processing.image_size must be a side, a height and a width, or 'auto', got "
             f"{options.image_size!r}."

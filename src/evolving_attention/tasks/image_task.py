@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel
 
+from evolving_attention.attention import overwriting_maps
 from evolving_attention.errors import InputError, reading
 from evolving_attention.models.ea_aa_resnet import EAAAResNetForImageClassification
 from evolving_attention.models.plain_resnet_weights import PlainWeightsReport
@@ -196,21 +197,28 @@ class ImageTask:
 
     @torch.inference_mode()
     def outputs(
-        self, model: PreTrainedModel, data: ImageData, read: Callable[[Any], Tensor]
+        self,
+        model: PreTrainedModel,
+        data: ImageData,
+        read: Callable[[PreTrainedModel, Tensor], Tensor],
     ) -> NDArray[np.float32]:
-        """Return what is read of a network's output for each image, in their order."""
+        """Return what a network says of each image, in their order: ``(images, ...)``.
+
+        ``read`` takes the network and a batch, and looks at no map.
+        """
         model.eval()
         rows = []
         for start in range(0, len(data), BATCH):
             indices = range(start, min(start + BATCH, len(data)))
             batch = self.collate([{"image": data.images[index]} for index in indices])
             pixel_values = batch["pixel_values"].to(model.device, model.dtype)
-            rows.append(read(model(pixel_values, output_hidden_states=True)).float().cpu().numpy())
+            with overwriting_maps():
+                rows.append(read(model, pixel_values).float().cpu().numpy())
         return np.concatenate(rows)
 
     def logits(self, model: PreTrainedModel, data: ImageData) -> NDArray[np.float32]:
         """Return a network's outputs ``(images, K)``."""
-        return self.outputs(model, data, lambda output: output.logits)
+        return self.outputs(model, data, lambda model, batch: model(batch).logits)
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Measure a network's outputs against class numbers."""
@@ -238,7 +246,7 @@ class ImageTask:
 
     def embed(self, model: PreTrainedModel, data: ImageData) -> NDArray[np.float32]:
         """Return the mean features of the last stage for every image, ``(images, D)``."""
-        return self.outputs(model, data, lambda output: output.hidden_states[-1].mean((2, 3)))
+        return self.outputs(model, data, lambda model, batch: model.base_model(batch).pooler_output)
 
     def resolve(self, recipe: ImageRecipe, model: PreTrainedModel) -> ImageRecipe:
         """Return the recipe with every option of the model, and size and channels as used."""

@@ -65,8 +65,7 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Return a network's outputs ``(cases, labels)`` for raw series, in their order."""
     examples = [{"input_values": values} for values in processor(series)]
-    with overwriting_maps():
-        return read_out(model, examples, lambda model, batch: model(**batch).logits)
+    return read_out(model, examples, lambda model, batch: model(**batch).logits)
 
 
 def read_out(
@@ -77,9 +76,12 @@ def read_out(
 ) -> NDArray[np.float32]:
     """Return what a network says of each processed series, in their order: ``(cases, ...)``.
 
+    ``read`` looks at no map: one may be written over another.
+
     Series of like length share a batch, and a batch is as large as its maps allow; see
     :func:`~evolving_attention.tasks.networks.read_by_length`.
     """
     lengths = [len(example["input_values"]) for example in examples]
     patch_size = model.config.patch_size
-    return read_by_length(model, examples, lengths, read, collate, patch_size=patch_size)
+    with overwriting_maps():
+        return read_by_length(model, examples, lengths, read, collate, patch_size=patch_size)

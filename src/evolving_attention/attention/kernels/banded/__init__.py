@@ -50,7 +50,7 @@ def attend(
         beta if weight is not None else 0.0,
         _wide(map_bias),
         mask,
-        Options(activation, (top, left), scale, dropout, seed, overwrite),
+        Options(activation, (top, left), scale, dropout, seed, overwrite, torch.is_grad_enabled()),
     )
     return output_BHNV.to(dtype), map_BHNM.to(dtype)
 

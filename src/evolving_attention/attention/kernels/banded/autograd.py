@@ -37,7 +37,8 @@ class Options(NamedTuple):
     scale: float
     dropout: float
     seed: int
-    overwrite: bool = False
+    overwrite: bool
+    differentiates: bool  # autograd tells only what needs gradients, not whether any are wanted
 
     def numbers(self) -> tuple[np.int64, np.uint64]:
         """Return the seed of dropout, and the number of 32 bits below which an entry is dropped."""
@@ -112,7 +113,7 @@ class BandedAttention(torch.autograd.Function):
         output, stats = query.new_empty(B, H, N, sizes.V), query.new_empty(B, H, N, 2)
         own_map = _memory_of(previous) if options.overwrite and parts == 1 else None
         own_map = query.new_empty(B, H, N, M) if own_map is None else own_map
-        kept = layer.numbers[3] != 1 and any(ctx.needs_input_grad)
+        kept = options.differentiates and layer.numbers[3] != 1 and any(ctx.needs_input_grad)
         signs = torch.zeros(
             *((B, H, N) if kept else (1, 1, 1)), sizes.P // LANES, dtype=torch.int16
         )
