@@ -210,6 +210,13 @@ def test_without_a_validation_part_the_last_epoch_is_taken():
     assert not any(name.startswith("validation") for entry in network.history for name in entry)
 
 
+@pytest.mark.parametrize("validation", [1e-6, 0.9999])
+def test_a_share_that_cannot_be_held_out_is_told(validation, capsys):
+    network = train(validation=validation, epochs=2)
+    assert not any(name.startswith("validation") for entry in network.history for name in entry)
+    assert f"a share of {validation:g} of these data cannot be held out" in capsys.readouterr().err
+
+
 def test_training_takes_each_training_series_once_an_epoch():
     task = SpyingTask()
     train(task=task, epochs=3, validation=0.0)

@@ -21,6 +21,7 @@ from evolving_attention.trainer.processes import (
     first_alone,
     is_first,
     process_count,
+    tell,
     together,
 )
 from evolving_attention.trainer.quiet import quiet
@@ -79,6 +80,11 @@ def train_network(
     fitting = Fitting(task, options, seed, progress and is_first(), checkpoints, tensorboard)
     with seeded(seed):
         train, validation = together(lambda: task.split(data, options.validation, seed))
+        if options.validation and validation is None:
+            tell(
+                f"a share of {options.validation:g} of these data cannot be held out to choose the "
+                "epoch: everything trains, and the last epoch is taken (training.validation)"
+            )
         tokens = int(np.sum(train.sizes)) if hasattr(train, "sizes") else None
         cases = len(train)  # type: ignore[arg-type]
         fitting.epochs = number_of_epochs(options, cases, tokens)

@@ -73,7 +73,9 @@ def run_compare(options: Namespace) -> None:
     )
     if not (results["status"] == "finished").any():
         raise InputError(f"no run came to its end; the first {results['message'].iloc[0]}.")
-    print(f"report: {Path(recipe.output) / 'README.md'}")
+    failed = int((results["status"] == "failed").sum())
+    told = f"; of {len(results)} runs {failed} failed" if failed else ""
+    print(f"report: {Path(recipe.output) / 'README.md'}{told}")
 
 
 def tune_parser(own: type[Recipe], recipe: Path | None) -> Parser:

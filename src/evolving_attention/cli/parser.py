@@ -128,3 +128,5 @@ def check_folder(path: str | None) -> None:
     """Raise :class:`InputError` unless a file can be written there."""
     if path and not Path(path).absolute().parent.is_dir():
         raise InputError(f"there is no folder {Path(path).parent} to write {path} to.")
+    if path and Path(path).is_dir():
+        raise InputError(f"{path} is a folder; name a file to write.")
