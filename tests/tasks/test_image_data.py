@@ -61,6 +61,14 @@ def test_images_and_labels_must_be_as_many():
         ImageData(images, labels[:3])
 
 
+def test_a_column_of_labels_is_taken_and_another_shape_refused():
+    images, labels = bright_or_dark(4)
+    assert ImageData(images, labels[:, None]).targets.tolist() == labels.tolist()
+    for wrong in (np.eye(2)[labels], np.array(3)):
+        with one_sentence("labels", str(list(wrong.shape))):
+            ImageData(images, wrong)
+
+
 def test_some_images_are_taken_with_their_labels():
     data = small_images(cases=6)
     taken = data.take(np.array([4, 1]))

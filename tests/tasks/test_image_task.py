@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from itertools import count
 
@@ -5,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.testing import assert_close
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from evolving_attention.attention.overwriting import maps_may_be_overwritten
-from evolving_attention.models import EAAAResNetConfig
+from evolving_attention.models import EAAAResNetConfig, EAAAResNetForImageClassification
 from evolving_attention.models.ea_aa_resnet_config import VARIANTS
 from evolving_attention.recipe import (
     ImageAugmentationOptions,
@@ -24,7 +26,7 @@ from evolving_attention.runs import Run, train
 from evolving_attention.tasks.family import family_of
 from evolving_attention.tasks.image_data import ImageData
 from evolving_attention.tasks.image_family import FAMILY
-from evolving_attention.tasks.image_model import image_config
+from evolving_attention.tasks.image_model import image_config, start_from
 from evolving_attention.tasks.image_task import ImageTask
 from evolving_attention.training import check_options
 from tests.small import Killed, files_of, one_sentence
@@ -306,6 +308,16 @@ def test_a_network_starts_from_a_plain_resnet(tmp_path):
     told = train(recipe).metrics["pretrained"]
     assert "4 kernels but for the channels that attention makes" in told
     assert "unused: classifier.1.weight, classifier.1.bias" not in told  # it has two classes too
+
+
+def test_a_network_starts_from_a_folder_of_timm(tmp_path):
+    network = EAAAResNetForImageClassification(image_config(SMALL, [8, 8], num_labels=2))
+    kernel = torch.randn_like(network.model.stem.convolution.weight)
+    save_file({"conv1.weight": kernel}, tmp_path / "model.safetensors")
+    settings = {"architecture": "resnet18", "pretrained_cfg": {"num_classes": 1000}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert start_from(network, str(tmp_path)).whole == ["model.stem.convolution.weight"]
+    assert torch.equal(network.model.stem.convolution.weight, kernel)
 
 
 def test_weights_of_another_network_are_refused(run, tmp_path):

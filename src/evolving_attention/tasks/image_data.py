@@ -46,6 +46,12 @@ class ImageData:
     targets: NDArray | None = None
 
     def __post_init__(self) -> None:
+        if self.targets is not None and self.targets.shape[1:] == (1,):
+            self.targets = self.targets[:, 0]  # a column, as Keras has them
+        if self.targets is not None and self.targets.ndim != 1:
+            raise InputError(
+                f"labels must have the shape [images], one each, got {list(self.targets.shape)}."
+            )
         if self.targets is not None and len(self.targets) != len(self.images):
             raise InputError(
                 f"there are {len(self.images)} images but {len(self.targets)} labels; each image "

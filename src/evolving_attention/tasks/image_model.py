@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig
 
 from evolving_attention.errors import InputError, reading, reason
 from evolving_attention.models.ea_aa_resnet import (
@@ -105,7 +104,8 @@ def start_from(model: EAAAResNetForImageClassification, source: str) -> PlainWei
     is_ours = False
     if path.is_dir() and (path / "config.json").is_file():
         with reading(path / "config.json"):
-            is_ours = isinstance(AutoConfig.from_pretrained(path), EAAAResNetConfig)
+            settings, _ = EAAAResNetConfig.get_config_dict(path)  # timm's have no type of model
+        is_ours = settings.get("model_type") == EAAAResNetConfig.model_type
     if is_ours:
         with reading(file), quiet():
             weights: Any = EAAAResNetForImageClassification.from_pretrained(
