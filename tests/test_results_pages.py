@@ -115,6 +115,23 @@ def test_the_page_of_glue_tells_every_form_against_the_twin(page, monkeypatch, t
     assert "| bark | random | twin | +0.50 |" in text
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_page_of_translation_tells_every_test_part(page, monkeypatch, tmp_path, seeds):
+    scores = {"evolving": [36.0, 37.0][:seeds], "twin": [35.0, 35.5][:seeds]}
+    folder = comparison(tmp_path / "bark_de_en", scores, "bleu")
+    results = pd.read_csv(folder / "results.csv").assign(chrf=55.0, loss=2.0, epoch=3)
+    results["bleu_news"], results["chrf_news"] = results["bleu"] - 1, 54.0
+    results.to_csv(folder / "results.csv", index=False)
+    run("translation.py", monkeypatch, folder)
+    text = (tmp_path / "translation.md").read_text()
+    mean, news = {
+        1: ("36.00 | 35.00 | +1.00 | – | 1 |", "35.00 | 34.00 | +1.00 | – | 1 |"),
+        2: ("36.50 ± 0.71 | 35.25 ± 0.35 | +1.25 | [", "35.50 ± 0.71 | 34.25 ± 0.35 | +1.25 | ["),
+    }[seeds]
+    assert f"| bark | mean | evolving | {mean}" in text
+    assert f"| bark | news | evolving | {news}" in text
+
+
 def test_the_page_of_time_series_has_the_comparisons_report(page, monkeypatch, tmp_path):
     scores = {"evolving": [0.9, 0.92], "twin": [0.91, 0.9]}
     run("time_series.py", monkeypatch, comparison(tmp_path / "classification", scores))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from evolving_attention.comparison.results import COLUMNS
@@ -20,6 +21,7 @@ __all__ = [
     "made_by",
     "on_train",
     "seconds",
+    "verdict",
     "verdicts",
     "without_paths",
     "write_page",
@@ -73,20 +75,19 @@ def verdicts(results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]
     for data, runs in results.groupby("data", sort=False):
         for name, other in pairs:
             gains = paired_gains(runs, metric, name, other).to_numpy()
-            if not len(gains):
-                continue
-            row = [str(data), name, other, format(gains.mean(), form), "–", str(len(gains)), ""]
-            if len(gains) > 1 and gains.std() > 1e-9:  # more than the dust of floating point
-                low, high = ttest_1samp(gains, 0).confidence_interval()
-                row[4], row[6] = f"[{low:{form}}, {high:{form}}]", _said(low, high)
-            rows.append(row)
+            if len(gains):
+                rows.append([str(data), name, other, *verdict(gains, form)])
     return markdown(["data", "network", "against", "gain", "95 % interval", "seeds", ""], rows)
 
 
-def _said(low: float, high: float) -> str:
-    if low > 0:
-        return "ahead"
-    return "behind" if high < 0 else "no difference shown"
+def verdict(gains: NDArray, form: str) -> list[str]:
+    """Return the mean of gains over seeds, its interval, their number and what they show."""
+    told = [format(gains.mean(), form), "–", str(len(gains)), ""]
+    if len(gains) > 1 and gains.std() > 1e-9:  # more than the dust of floating point
+        low, high = ttest_1samp(gains, 0).confidence_interval()
+        shown = "ahead" if low > 0 else "behind" if high < 0 else "no difference shown"
+        told[1], told[3] = f"[{low:{form}}, {high:{form}}]", shown
+    return told
 
 
 def seconds(results: pd.DataFrame) -> str:

@@ -8,13 +8,11 @@ The comparisons are made by the commands that stand in the page. ``--speed`` is 
 """
 
 import json
-import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
-from page import FOLDER, finished_runs, made_by, write_page, write_runs
-from scipy.stats import ttest_1samp
+from page import finished_runs, keep, made_by, verdict, write_page, write_runs
 
 from evolving_attention.comparison.statistics import paired_gains
 from evolving_attention.comparison.tables import markdown, scores_table, title
@@ -55,19 +53,11 @@ def verdicts(results: pd.DataFrame, metric: str) -> str:
 
 def _figures(runs: pd.DataFrame, metric: str, form: str) -> list[str]:
     scores = [runs.loc[runs["variant"] == variant, metric].dropna() for variant in (form, "twin")]
-    told = [f"{each.mean():.2f} ± {each.std():.2f}" for each in scores]
+    told = [
+        f"{each.mean():.2f}" + (f" ± {each.std():.2f}" if len(each) > 1 else "") for each in scores
+    ]
     gains = paired_gains(runs, metric, form, "twin").to_numpy()
-    row = [form, *told, f"{gains.mean():+.2f}", "–", str(len(gains)), ""]
-    if len(gains) > 1 and gains.std() > 0:
-        low, high = ttest_1samp(gains, 0).confidence_interval()
-        row[4], row[6] = f"[{low:+.2f}, {high:+.2f}]", _said(low, high)
-    return row
-
-
-def _said(low: float, high: float) -> str:
-    if low > 0:
-        return "ahead"
-    return "behind" if high < 0 else "no difference shown"
+    return [form, *told, *verdict(gains, "+.2f")]
 
 
 def _forms(results: pd.DataFrame) -> list[str]:
@@ -120,7 +110,7 @@ def cost(results: pd.DataFrame) -> str:
 
 def speed(path: Path) -> str:
     """Tell how fast networks train and translate."""
-    shutil.copyfile(path, FOLDER / "translation_speed.csv")
+    keep(path, "translation_speed.csv")
     table = pd.read_csv(path)
     rows = [
         [row["what"], row["form"], f"{row['per_second']:.0f}", f"{row['ratio_to_twin']:.2f}"]
