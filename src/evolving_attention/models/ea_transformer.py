@@ -49,7 +49,7 @@ class _Size:
 #: ten thousands of sentences, "tiny" for tests.
 PRESETS: dict[str, _Size] = {
     "tiny": _Size(32, 64, 2, 3, 0.1),
-    "small": _Size(128, 256, 4, 4, 0.3),
+    "small": _Size(256, 512, 4, 3, 0.1),
     "lite": _Size(160, 160, 4, 6, 0.1),
     "base": _Size(512, 2048, 8, 6, 0.1),
     "big": _Size(1024, 4096, 16, 6, 0.3),

@@ -108,14 +108,14 @@ class TranslationTrainingOptions(TrainingOptions):
         As in every training; from 1 on, the number of last epochs whose weights' mean is taken.
     """
 
-    epochs: int | Literal["auto"] = 30
+    epochs: int | Literal["auto"] = 8
     batch_size: int = 64
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.0
     schedule: Literal["cosine", "linear", "constant", "steps", "inverse_sqrt"] = "inverse_sqrt"
-    warmup: float = 2000
+    warmup: float = 400
     gradient_clip: float = 1.0
-    average: float = 10
+    average: float = 3
     validation: float = 0.02
     batch_tokens: int | None = 4096
     label_smoothing: float = 0.1
