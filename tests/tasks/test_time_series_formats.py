@@ -138,11 +138,11 @@ def test_an_npz_file_of_one_part(tmp_path):
 
 
 def test_an_npz_file_of_both_parts(tmp_path):
-    path = npz(tmp_path / "a.npz", X_train=X, y_train=Y, X_test=X[:1] + 1, y_test=Y[:1] + 5)
+    path = npz(tmp_path / "a.npz", X_train=X, y_train=Y, X_test=X[:1] + 1, y_test=Y[1:])
     train, test = load_splits(str(path), kind="classification")
     assert_array_equal(train.series, X)
     assert_array_equal(test.series, X[:1] + 1)
-    assert (train.targets.tolist(), test.targets.tolist()) == ([0, 1], [5])
+    assert (train.targets.tolist(), test.targets.tolist()) == ([0, 1], [1])
 
 
 def test_an_npz_file_of_one_part_has_no_test_part(tmp_path):
