@@ -88,7 +88,11 @@ def aims(table: pd.DataFrame, stack: pd.DataFrame) -> str:
     for name, column, aim in (("forward", "forward_gain", 5), ("training", "step_gain", 3)):
         by_reference = by["auto"]["chosen"] == "reference"
         gains = by["auto"][column].mask(by_reference, 1.0)  # else noise alone would decide
-        cells.append(verdict(f"{name}: never slower, at any size", gains, gains >= 1))
+        cells.append(verdict(f"{name}: the backend chosen is never slower", gains, gains >= 1))
+        choosing = by["auto"].loc[by_reference, column]
+        if len(choosing):
+            told = f"{name}: choosing costs nothing, where the reference is chosen"
+            cells.append(verdict(told, choosing, choosing >= 0.98))
         for length, own in by["banded"][column].groupby("N"):
             if length >= 512:
                 limit = by["limit"].loc[own.index, column] / own
