@@ -17,7 +17,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
-from page import FOLDER, keep, on_train, without_paths, write_page, write_runs
+from page import FOLDER, finished_runs, keep, on_train, without_paths, write_page, write_runs
 
 from evolving_attention.comparison.statistics import scores_by_data, summarise_gains
 from evolving_attention.comparison.tables import gains_table, markdown, scores_table
@@ -109,19 +109,16 @@ def earlier(path: Path, results: pd.DataFrame) -> str:
     return "\n\n".join(
         [
             EARLIER,
-            _by_network(accuracy.unstack()[networks], ["defaults"]),
+            _rows(accuracy.unstack()[networks]),
             EARLIER_REGRESSION,
-            _by_network(rmse.unstack()[networks], ["data", "defaults"]),
+            _rows(rmse.unstack()[networks]),
         ]
     )
 
 
-def _by_network(table: pd.DataFrame, names: list[str]) -> str:
-    rows = [
-        [*([key] if isinstance(key, str) else key), *(f"{value:.4f}" for value in row)]
-        for key, row in zip(table.index, table.to_numpy(), strict=True)
-    ]
-    return markdown([*names, *table.columns], rows)
+def _rows(table: pd.DataFrame) -> str:
+    flat = table.map("{:.4f}".format).reset_index()
+    return markdown(list(flat.columns), flat.to_numpy().tolist())
 
 
 def pretraining(path: Path) -> str:
@@ -151,9 +148,9 @@ def main() -> None:
     parser.add_argument("--earlier", type=Path)
     parser.add_argument("--pretraining", type=Path)
     options = parser.parse_args()
-    results = pd.concat(pd.read_csv(folder / "results.csv") for folder in options.comparisons)
     write_runs(options.comparisons, "time_series.csv")
-    finished = results[results["status"] == "finished"]
+    finished = pd.concat(map(finished_runs, options.comparisons))
+    finished = finished.drop_duplicates(["data", "variant", "seed"])
     parts = [INTRODUCTION, "## Aims", aims(finished), *map(section, options.comparisons)]
     if options.earlier:
         parts.append(earlier(options.earlier, finished))

@@ -1,6 +1,5 @@
 """The command line: parses, calls, prints. Heavy imports wait until a command needs them."""
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from evolving_attention.cli.experiments import compare_parser, run_compare, run_tune, tune_parser
-from evolving_attention.cli.parser import Parser, fail, named_type
+from evolving_attention.cli.parser import Parser, discard_output, fail, named_type
 from evolving_attention.cli.runs import (
     embed_parser,
     evaluate_parser,
@@ -51,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _COMMANDS[options.command](options[options.command])
     except InputError as error:
         fail(str(error))
-    except BrokenPipeError:  # as of predict ... | head; Python would complain at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        discard_output()
         raise SystemExit(1) from None
     except OSError as error:  # of one process alone, where there are several
         fail(str(error), speaks=True)

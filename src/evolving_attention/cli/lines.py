@@ -1,6 +1,5 @@
 """Predictions that are lines of text: they are written as they come, one for each line of input."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from jsonargparse import Namespace
 
-from evolving_attention.cli.parser import Parser
+from evolving_attention.cli.parser import Parser, discard_output
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import GenerationOptions
 
@@ -78,8 +77,8 @@ def write_lines(run: "Run", source: str | None, output: str | None) -> None:
             for line in chain(first, written):
                 print(line, file=file, flush=True)
                 count += 1
-    except BrokenPipeError:  # whoever reads has enough, as "head" has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        discard_output()
         return
     if output:
         print(f"{count} lines: {output}")

@@ -19,6 +19,7 @@ from evolving_attention.recipe import Recipe, recipe_path, recipe_type
 __all__ = [
     "Parser",
     "check_folder",
+    "discard_output",
     "fail",
     "is_first",
     "named_type",
@@ -122,6 +123,14 @@ def run_parser(description: str) -> Parser:
     parser = Parser(description=description)
     parser.add_argument("run", type=str, help="a run folder")
     return parser
+
+
+def discard_output() -> None:
+    """Send the rest of standard output nowhere: its reader has enough, and Python would complain.
+
+    As of ``predict ... | head``, in answer to a ``BrokenPipeError``.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_folder(path: str | None) -> None:

@@ -64,10 +64,12 @@ class TextFamily(Family[TextRecipe]):
     def load_training(self, recipe: TextRecipe) -> LabelledTexts:
         """Load the training part alone."""
         source = check_source(recipe)
-        if recipe.kind == "pretraining" and Path(source).suffix and not text_files(source):
-            raise InputError(f"there are no texts at {source}: name a text file or a folder.")
-        if recipe.kind == "pretraining" and (files := text_files(source)):
-            return LabelledTexts([text for path in files for text in read_text_file(path).texts])
+        if recipe.kind == "pretraining":
+            if files := text_files(source):
+                texts = [text for path in files for text in read_text_file(path).texts]
+                return LabelledTexts(texts)
+            if Path(source).suffix:
+                raise InputError(f"there are no texts at {source}: name a text file or a folder.")
         return load_train(source, recipe.data.archive)
 
     def load_unlabelled(self, recipe: TextRecipe) -> dict[str, LabelledTexts]:
