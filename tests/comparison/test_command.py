@@ -1,5 +1,6 @@
 """``evolving-attention compare``: what a user types, what is printed."""
 
+import json
 from dataclasses import replace
 
 import pandas as pd
@@ -82,6 +83,16 @@ def test_the_report_alone(folder, capsys):
     report.unlink()
     main(["compare", "--report-only", "comparisons/recipe"])
     assert report.read_text() == before
+    assert "failed" not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_report_alone_counts_what_failed(folder, capsys):
+    main(["compare", "recipe.yaml", "--seeds", "1"])
+    path = folder / "comparisons/recipe/runs/small/twin/seed-0/result.json"
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | {"row": result["row"] | {"status": "failed"}}))
+    main(["compare", "--report-only", "comparisons/recipe"])
+    assert capsys.readouterr().out.endswith("README.md; of 2 runs 1 failed\n")
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
 from evolving_attention.cli.parser import Parser, recipe_parser
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe, make_recipe, read_recipe, recipe_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["compare_parser", "run_compare", "run_tune", "tune_parser"]
 
@@ -54,8 +58,7 @@ def run_compare(options: Namespace) -> None:
     from evolving_attention.comparison.variants import split_variants
 
     if options.report_only:
-        report(options.report_only)
-        print(f"report: {Path(options.report_only) / 'README.md'}")
+        _tell_report(options.report_only, report(options.report_only))
         return
     if options.recipe is None:
         raise InputError("say which recipe to compare; 'recipes' lists those there are.")
@@ -73,9 +76,13 @@ def run_compare(options: Namespace) -> None:
     )
     if not (results["status"] == "finished").any():
         raise InputError(f"no run came to its end; the first {results['message'].iloc[0]}.")
+    _tell_report(recipe.output, results)
+
+
+def _tell_report(output: str, results: "pd.DataFrame") -> None:
     failed = int((results["status"] == "failed").sum())
     told = f"; of {len(results)} runs {failed} failed" if failed else ""
-    print(f"report: {Path(recipe.output) / 'README.md'}{told}")
+    print(f"report: {Path(output) / 'README.md'}{told}")
 
 
 def tune_parser(own: type[Recipe], recipe: Path | None) -> Parser:
