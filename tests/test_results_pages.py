@@ -122,6 +122,7 @@ def test_the_page_of_translation_tells_every_test_part(page, monkeypatch, tmp_pa
     results = pd.read_csv(folder / "results.csv").assign(chrf=55.0, loss=2.0, epoch=3)
     results["bleu_news"], results["chrf_news"] = results["bleu"] - 1, 54.0
     results.to_csv(folder / "results.csv", index=False)
+    (folder / "comparison.json").write_text('{"settings": {"training.epochs": 4}}')
     run("translation.py", monkeypatch, folder)
     text = (tmp_path / "translation.md").read_text()
     mean, news = {
@@ -130,6 +131,7 @@ def test_the_page_of_translation_tells_every_test_part(page, monkeypatch, tmp_pa
     }[seeds]
     assert f"| bark | mean | evolving | {mean}" in text
     assert f"| bark | news | evolving | {news}" in text
+    assert "| bark | twin | 3.0 of 4 | 9 s | 1,000 |" in text
 
 
 def test_the_page_of_time_series_has_the_comparisons_report(page, monkeypatch, tmp_path):

@@ -79,7 +79,7 @@ def section(folder: Path) -> str:
         f"### {title('loss').capitalize()} of a token",
         scores_table(finished, "loss"),
         "### Cost of a run",
-        cost(finished),
+        cost(finished, folder),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -92,14 +92,15 @@ def _signatures(folder: Path) -> str:
     return ""
 
 
-def cost(results: pd.DataFrame) -> str:
+def cost(results: pd.DataFrame, folder: Path) -> str:
     """Return epochs, seconds of training by the clock, and parameters."""
+    epochs = json.loads((folder / "comparison.json").read_text())["settings"]["training.epochs"]
     groups = results.groupby(["data", "variant"], sort=False)
     rows = [
         [
             str(data),
             str(variant),
-            f"{runs['epoch'].mean():.1f}",
+            f"{runs['epoch'].mean():.1f} of {epochs}",
             f"{runs['train_seconds'].mean():.0f} s",
             f"{runs['parameters'].iloc[0]:,.0f}",
         ]
