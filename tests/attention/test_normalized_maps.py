@@ -143,3 +143,19 @@ def test_the_twin_and_the_identity_start_are_as_without():
     assert torch.equal(start(query, key, value, previous)[0], plain)
     start(query, key, value, previous)[0].square().sum().backward()
     assert all(each.grad.abs().sum() > 0 for each in start.parameters())
+
+
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+@pytest.mark.parametrize(
+    ("mask", "error"),
+    [
+        (torch.ones(1, 1, N - 1, N).bool(), ValueError),
+        (torch.ones(B + 1, 1, 1, N).bool(), ValueError),
+        (torch.ones(N, N).long(), TypeError),
+    ],
+    ids=["of fewer rows", "of more samples", "of integers"],
+)
+def test_a_mask_that_does_not_fit_the_map_is_refused(mask, error, backend):
+    (map_BHNM,) = tensors((B, H, N, N))
+    with pytest.raises(error, match=r"^mask must"):
+        normalize_map(map_BHNM, mask, backend=backend)

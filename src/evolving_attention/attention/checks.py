@@ -1,11 +1,12 @@
 """Checks of what the attention function is given: one sentence an error."""
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_arguments", "check_choice"]
+__all__ = ["check_arguments", "check_choice", "check_mask"]
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
@@ -25,26 +26,24 @@ def check_arguments(
     map_bias: Tensor | None,
     alpha: float | Tensor,
     beta: float | Tensor,
+    scale: float | None,
     dropout: float,
 ) -> None:
     """Check shapes, types, devices and ranges; raise ``ValueError`` or ``TypeError``."""
+    others = {
+        "previous_map": previous_map,
+        "weight": weight,
+        "bias": bias,
+        "mask": mask,
+        "map_bias": map_bias,
+    }
+    for name, tensor in others.items():
+        if tensor is not None:
+            _check_tensor(name, tensor)
     map_shape = _check_query_key_value(query_BHNE, key_BHME, value_BHMV)
-    if mask is not None and mask.dtype is not torch.bool:
-        raise TypeError(f"mask must be boolean (True: may attend), got {mask.dtype}.")
     if map_bias is not None and not map_bias.is_floating_point():
         raise TypeError(f"map_bias must be floating point, got {map_bias.dtype}.")
-    _check_same_device_and_dtype(
-        query_BHNE,
-        {
-            "key": key_BHME,
-            "value": value_BHMV,
-            "previous_map": previous_map,
-            "weight": weight,
-            "bias": bias,
-            "mask": mask,
-            "map_bias": map_bias,
-        },
-    )
+    _check_same_device_and_dtype(query_BHNE, {"key": key_BHME, "value": value_BHMV, **others})
     if previous_map is not None and previous_map.shape != map_shape:
         raise ValueError(
             f"previous_map must have the shape [B, H, N, M] = {_show(map_shape)} of this layer's "
@@ -53,18 +52,43 @@ def check_arguments(
             "with None."
         )
     _check_convolution(map_shape[1], weight, bias)
-    _check_broadcast("mask", mask, map_shape)
+    check_mask(mask, map_shape)
     _check_broadcast("map_bias", map_bias, map_shape)
     _check_share("alpha", alpha)
     _check_share("beta", beta)
+    if scale is not None:
+        _check_number("scale", scale)
+        if not -math.inf < scale < math.inf:
+            raise ValueError(f"scale must be finite, got {scale}.")
+    _check_number("dropout", dropout)
     if not 0 <= dropout <= 1:
         raise ValueError(f"dropout must lie in [0, 1], got {dropout}.")
 
 
+def check_mask(mask: Tensor | None, map_shape: torch.Size) -> None:
+    """Raise ``TypeError`` or ``ValueError`` unless a mask is boolean and broadcasts to a map."""
+    if mask is not None and mask.dtype is not torch.bool:
+        raise TypeError(f"mask must be boolean (True: may attend), got {mask.dtype}.")
+    _check_broadcast("mask", mask, map_shape)
+
+
+def _check_tensor(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}.")
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        kind = "nested" if tensor.is_nested else tensor.layout
+        raise TypeError(f"{name} must be a dense tensor, got a {kind} one.")
+
+
+def _check_number(name: str, number: float) -> None:
+    # A tensor would do for the reference; kernels take a number, and would give it no gradient.
+    if not isinstance(number, int | float | torch.SymInt | torch.SymFloat):
+        raise TypeError(f"{name} must be a number, got {type(number).__name__}.")
+
+
 def _check_query_key_value(query_BHNE: Tensor, key_BHME: Tensor, value_BHMV: Tensor) -> torch.Size:
     for name, tensor in (("query", query_BHNE), ("key", key_BHME), ("value", value_BHMV)):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}.")
+        _check_tensor(name, tensor)
         if tensor.dim() != 4 or 0 in tensor.shape[1:]:
             raise ValueError(
                 f"{name} must have 4 dimensions, none empty, [B, H, length, width], got "

@@ -22,7 +22,7 @@ from evolving_attention.attention.backends import (
     choose_backend,
     normalize_by_backend,
 )
-from evolving_attention.attention.checks import check_arguments, check_choice
+from evolving_attention.attention.checks import check_arguments, check_choice, check_mask
 
 __all__ = [
     "ACTIVATIONS",
@@ -237,7 +237,7 @@ def _checked(
     check_choice("activation", activation, ACTIVATIONS)
     check_choice("window", window, WINDOWS)
     arguments = (query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias)
-    check_arguments(*arguments, mask, map_bias, alpha, beta, dropout)
+    check_arguments(*arguments, mask, map_bias, alpha, beta, scale, dropout)
     return arguments, {
         "alpha": alpha,
         "beta": beta,
@@ -401,7 +401,13 @@ def normalize_map(
     -------
     Tensor of shape [B, H, N, M]
         0 where masked.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The mask is not boolean, or does not broadcast to the map.
     """
+    check_mask(mask, map_BHNM.shape)
     if backend != "reference":
         check_choice("backend", backend, ("auto", *BACKENDS))
         rows_BHNM = normalize_by_backend(backend, map_BHNM, mask, eps)

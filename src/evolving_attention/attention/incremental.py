@@ -88,7 +88,7 @@ def evolving_attention_rows(
     check_choice("activation", activation, ACTIVATIONS)
     check_choice("window", window, ("causal", "cross"))
     arguments = (query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias)
-    check_arguments(*arguments, mask, map_bias, alpha, beta, dropout)
+    check_arguments(*arguments, mask, map_bias, alpha, beta, scale, dropout)
     scale = query_BHNE.shape[-1] ** -0.5 if scale is None else scale
     logits_BHNM = own_logits(query_BHNE, key_BHME, map_bias, scale)
     _check_rows(rows_before, logits_BHNM)

@@ -42,7 +42,7 @@ def attend(
 
     dtype = query_BHNE.dtype
     left, _, top, _ = WINDOWS[window](1 if weight is None else weight.shape[-1])
-    seed = int(torch.randint(2**62, ())) if dropout > 0 else 0
+    seed = int(torch.randint(2**62, (), device="cpu")) if dropout > 0 else 0
     tensors = (query_BHNE, key_BHME, value_BHMV, previous_map, weight, bias)
     output_BHNV, map_BHNM = BandedAttention.apply(
         *map(_wide, tensors),
@@ -68,7 +68,9 @@ def normalize(map_BHNM: Tensor, mask: Tensor | None, eps: float) -> Tensor | Non
     """
     if mask is None or map_BHNM.dtype not in (torch.float32, torch.float64):
         return None
-    if map_BHNM.dim() != 4 or map_BHNM.numel() == 0 or map_BHNM.device.type != "cpu":
+    if map_BHNM.dim() != 4 or map_BHNM.numel() == 0:
+        return None
+    if {map_BHNM.device.type, mask.device.type} != {"cpu"}:
         return None
     if torch.is_autocast_enabled("cpu") or _is_traced([map_BHNM, mask]) or _engine() is None:
         return None
