@@ -295,6 +295,23 @@ def test_a_second_derivative_is_refused_in_words():
         torch.autograd.grad(output.sum(), arguments["query_BHNE"], create_graph=True)
 
 
+def test_batches_of_gradients_are_refused_in_words():
+    arguments = with_gradients(layer(N=9, M=10))
+    output, _ = evolving_attention(**arguments, backend="banded")
+    several = torch.randn(3, *output.shape, dtype=output.dtype)
+    with pytest.raises(RuntimeError, match="no batches of gradients"):
+        torch.autograd.grad(output, arguments["query_BHNE"], several, is_grads_batched=True)
+
+
+def test_the_default_device_does_not_matter():
+    arguments = layer(N=11, M=13)  # sizes of no other test: plans are kept
+    expected = evolving_attention(**arguments, backend="reference")
+    with torch.device("meta"):
+        found = evolving_attention(**arguments, backend="banded")
+        evolving_attention(**arguments, dropout=0.5, training=True, backend="banded")
+    assert_close(found, expected)
+
+
 def test_transforms_and_autocast_are_left_to_the_reference():
     query = torch.randn(4, 2, 64, 4)
     stack = torch.randn(3, 4, 2, 64, 4)

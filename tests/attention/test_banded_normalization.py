@@ -88,6 +88,13 @@ def test_second_derivatives_are_refused():
         )
 
 
+def test_batches_of_gradients_are_refused():
+    map_BHNM, mask = some("keys")
+    rows = normalize(map_BHNM.requires_grad_(), mask, 1e-6)
+    with pytest.raises(RuntimeError, match="no batches of gradients"):
+        torch.autograd.grad(rows, map_BHNM, torch.stack([rows, rows]), is_grads_batched=True)
+
+
 def test_a_layer_takes_the_loops_of_the_backend_that_is_asked_for(monkeypatch):
     calls = []
 

@@ -349,6 +349,31 @@ def test_what_cannot_be_taken_is_refused_in_a_sentence(sizes, word):
     assert refusal(*small_arguments(), None, None, None) is None
 
 
+def test_forward_derivatives_and_function_transforms_are_refused_and_not_zero():
+    given = small_arguments()
+
+    def attend(query):
+        return evolving_attention(query, *given[1:], backend="triton")[0]
+
+    for transform in (
+        lambda: torch.func.jvp(attend, (given[0],), (given[0],)),
+        lambda: torch.func.grad(lambda query: attend(query).sum())(given[0]),
+        lambda: torch.vmap(attend)(given[0][None]),
+    ):
+        with pytest.raises(ValueError, match="cannot be used here: function transforms"):
+            transform()
+    with torch.autograd.forward_ad.dual_level():
+        query = torch.autograd.forward_ad.make_dual(given[0], given[0])
+        assert "forward-mode" in refusal(query, *given[1:])
+
+
+def test_a_second_derivative_is_refused_in_words():
+    arguments = arguments_of(N=4, M=5)
+    output, _ = evolving_attention(**arguments, backend="triton")
+    with pytest.raises(RuntimeError, match=r"no second derivatives: compute under .*'reference'"):
+        torch.autograd.grad(output.sum(), arguments["query_BHNE"], create_graph=True)
+
+
 def test_a_forced_backend_that_cannot_take_the_arguments_says_so():
     arguments = {name: each.double() for name, each in arguments_of(N=4, M=5).items()}
     arguments["mask"] = arguments["mask"].bool()

@@ -17,6 +17,7 @@ from evolving_attention.attention.kernels.banded.arguments import (
     Plan,
     Results,
     array_of,
+    check_gradients,
     plan_for,
     rows_of,
     strided_rows_of,
@@ -114,7 +115,7 @@ class BandedAttention(torch.autograd.Function):
         own_map = _memory_of(previous) if options.overwrite and parts == 1 else None
         own_map = query.new_empty(B, H, N, M) if own_map is None else own_map
         kept = options.differentiates and layer.numbers[3] != 1 and any(ctx.needs_input_grad)
-        signs = torch.zeros(
+        signs = query.new_zeros(
             *((B, H, N) if kept else (1, 1, 1)), sizes.P // LANES, dtype=torch.int16
         )
         tensors = (output, own_map, signs, stats)
@@ -133,11 +134,7 @@ class BandedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, output_gradient: Tensor | None, map_gradient: Tensor | None) -> Any:
         """Compute every gradient."""
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "this backend of evolving attention gives no second derivatives: compute under "
-                "attention_backend('reference')."
-            )
+        check_gradients(output_gradient, map_gradient)
         saved = ctx.saved_tensors  # once: recomputation gives them once
         given, results = _Given(*saved[:8]), saved[8:]
         options, needs = ctx.options, ctx.needs_input_grad

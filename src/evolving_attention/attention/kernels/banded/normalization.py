@@ -9,7 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolving_attention.attention.kernels.banded.arguments import array_of, rows_of
+from evolving_attention.attention.kernels.banded.arguments import (
+    array_of,
+    check_gradients,
+    rows_of,
+)
 from evolving_attention.attention.kernels.banded.forward import row_start
 from evolving_attention.attention.kernels.banded.jit import jit
 from evolving_attention.attention.kernels.banded.threads import chunks_of, run
@@ -128,11 +132,7 @@ class NormalizeRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         """Hand the gradient on to the open entries of the map."""
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "this backend of evolving attention gives no second derivatives: compute under "
-                "attention_backend('reference')."
-            )
+        check_gradients(gradient)
         mask, result, inverses = ctx.saved_tensors
         to_map = torch.empty_like(result)
         arrays = *_arrays(gradient, mask), *map(array_of, (result, inverses, to_map))

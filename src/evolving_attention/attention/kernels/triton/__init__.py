@@ -46,6 +46,8 @@ def refusal(
     """Return why these arguments cannot be taken, or None."""
     if (reason := _engine_refusal(query_BHNE.device)) is not None:
         return reason
+    if not torch.compiler.is_compiling() and _is_transformed():
+        return "function transforms and forward-mode derivatives need PyTorch's own operations."
     dtype = query_BHNE.dtype
     if torch.is_autocast_enabled(query_BHNE.device.type):
         dtype = torch.get_autocast_dtype(query_BHNE.device.type)
@@ -73,6 +75,14 @@ def drawback(query_BHNE: Tensor, key_BHME: Tensor, *_: Any, **__: Any) -> str | 
     if query_BHNE.shape[2] * key_BHME.shape[2] < FEWEST_ENTRIES:
         return f"launching costs more than it saves below {FEWEST_ENTRIES} entries a head."
     return None
+
+
+def _is_transformed() -> bool:
+    """Whether a function transform is at work: forward-mode derivatives would be 0 in silence."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 def _engine_refusal(device: torch.device) -> str | None:
