@@ -52,6 +52,9 @@ def test_pictures_of_one_image_have_a_row_of_numbers_for_all_they_show(name, bes
     assert "image 2, target" in shown.title
     per_layer = 16 if name == "query" else 2 * 16 * 16
     assert len(shown.numbers) == (2 if beside else 1) * 2 * per_layer
+    if name == "chain":
+        assert shown.numbers["head"].unique().tolist() == [1, 2]
+        assert shown.numbers["query"].unique().tolist() == list(range(16))
     if name == "query":
         total = shown.numbers.groupby(["network", "layer"])["value"].sum()
         assert np.allclose(total, 1.0, atol=1e-5)

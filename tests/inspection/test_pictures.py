@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 
-from evolving_attention.inspection import Chain, draw_chain
+from evolving_attention.inspection import Chain, draw_chain, draw_query
 from tests.small import one_sentence
 
 SHAPES = {
@@ -133,6 +133,13 @@ class TestTwoNetworks:
         titles = [part.get_suptitle() for part in figure.subfigs[1:]]
         assert titles == ["$evolving, predicted a", "twin, predicted b"]
         assert figure.get_suptitle().startswith("series 3, target a ")
+
+    def test_networks_that_predict_nothing_are_told_by_name_alone(self):
+        one, other = (chain_of(network=name, title="series 3") for name in ("one", "other"))
+        figure = draw_chain(one, against=other)
+        titles = [part.get_suptitle() for part in figure.subfigs if part.get_suptitle()]
+        assert titles == ["one", "other"]
+        assert figure.get_suptitle().startswith("series 3 ")
         assert picture(figure).std() > 0.01
 
     @pytest.mark.filterwarnings("error")
@@ -164,6 +171,11 @@ class TestWhatIsHardToDraw:
     def test_only_probabilities_and_maps_can_be_shown(self, show):
         with one_sentence("show", "probabilities", "map"):
             draw_chain(chain_of(), show=show)
+
+    def test_tokens_with_signs_of_formulas_are_text(self):
+        chain = chain_of(positions=3, tokens=["$$", "a", "$b$"], texts=("$$a$b$",))
+        picture(draw_chain(chain))
+        picture(draw_query(chain))
 
     def test_a_negative_number_of_heads_is_told(self):
         with one_sentence("heads", "-1"):

@@ -41,3 +41,8 @@ class Chain:
     network: str = ""
     texts: tuple[str, ...] | None = None
     tokens: list[str] | None = None
+
+    def told(self) -> tuple[str, str]:
+        """Return the title without its prediction, and that: empty where nothing is predicted."""
+        title, told, prediction = self.title.rpartition(", predicted ")
+        return (title, prediction) if told else (self.title, "")

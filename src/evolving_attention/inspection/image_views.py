@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from evolving_attention.inspection.captions import CAPTIONS
+from evolving_attention.inspection.entries import entries
 from evolving_attention.inspection.image_maps import ImageMaps, maps_of_image, pixel_of
 from evolving_attention.inspection.image_pictures import draw_image_chain, draw_looks
 from evolving_attention.inspection.maps import sample_of
@@ -30,17 +31,13 @@ def _images(networks: dict[str, Run], options: Any) -> list[ImageMaps]:
 
 def _chain(networks: dict[str, Run], options: Any) -> Parts:
     several = _images(networks, options)
-    rows = [
-        {"network": name, "layer": layer, "head": head, "query": query, "key": key, "value": value}
+    numbers = pd.concat(
+        entries(image.maps if options.show == "map" else image.probabilities, network=name)
         for name, image in zip(networks, several, strict=True)
-        for layer, map_HNN in enumerate(
-            image.maps if options.show == "map" else image.probabilities, start=1
-        )
-        for (head, query, key), value in np.ndenumerate(map_HNN)
-    ]
+    )
     figure = draw_image_chain(several, options.show)
     stem = f"{options.show}-{options.sample}"
-    return several[0].title, CAPTIONS["image_chain"], figure, pd.DataFrame(rows), None, stem
+    return several[0].title, CAPTIONS["image_chain"], figure, numbers, None, stem
 
 
 def _query(networks: dict[str, Run], options: Any) -> Parts:

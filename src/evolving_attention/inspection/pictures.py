@@ -68,13 +68,13 @@ def draw_chain(
 
 def shared_title(chains: list[Chain]) -> str:
     """Return the title of a picture of these chains: without the prediction where there are two."""
-    title = chains[0].title
-    return title if len(chains) == 1 else title.rpartition(", predicted ")[0]
+    return chains[0].title if len(chains) == 1 else chains[0].told()[0]
 
 
 def own_title(chain: Chain) -> str:
     """Return the title of one chain beside another."""
-    return f"{chain.network}, predicted {chain.title.rpartition(', predicted ')[2]}"
+    _, prediction = chain.told()
+    return f"{chain.network}, predicted {prediction}" if prediction else chain.network
 
 
 def _images(chain: Chain, show: str, heads: int | None) -> NDArray[np.float32]:
@@ -113,7 +113,7 @@ def _name_rows(axes: Axes, tokens: list[str]) -> None:
     size = 90 / max(len(tokens), 1)
     step = 1 if size >= _SMALLEST else -(-_SMALLEST * len(tokens) // 90)
     places = range(0, len(tokens), int(step))
-    axes.set_yticks(list(places), [tokens[place] for place in places])
+    axes.set_yticks(list(places), [tokens[place] for place in places], parse_math=False)
     axes.tick_params(axis="y", labelsize=min(max(size, _SMALLEST), 7), length=0)
 
 

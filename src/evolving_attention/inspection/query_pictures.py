@@ -54,7 +54,9 @@ def draw_query(
             column[0].set_title(own_title(each), fontsize=9, parse_math=False)
     if chain.tokens is not None:
         for axes in grid[-1]:
-            axes.set_xticks(range(len(chain.tokens)), chain.tokens, rotation=90, fontsize=7)
+            axes.set_xticks(
+                range(len(chain.tokens)), chain.tokens, rotation=90, fontsize=7, parse_math=False
+            )
     below = "token" if chain.tokens else "position"
     behind = "" if chain.tokens else "; grey: the series"
     figure.supxlabel(f"{below}; bars: probability, mean over heads{behind}", fontsize=9)

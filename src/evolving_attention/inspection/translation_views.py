@@ -9,6 +9,7 @@ import pandas as pd
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.captions import CAPTIONS
 from evolving_attention.inspection.curves import draw_profile
+from evolving_attention.inspection.entries import entries
 from evolving_attention.inspection.kernel_pictures import draw_kernels
 from evolving_attention.inspection.kernels import kernel_table, kernels_of
 from evolving_attention.inspection.maps import sample_of, spread_over
@@ -59,17 +60,10 @@ def _chain(networks: Networks, options: Any) -> Parts:
 
 
 def _entries(maps: TranslationMaps, show: str) -> pd.DataFrame:
-    """Return a row an entry; layers and heads from 1, positions from 0."""
-    tables = []
-    for chain in maps.chains:
-        images = chain.images(show)
-        layer, head, query, key = np.indices(images.shape, dtype=np.int32).reshape(4, -1)
-        places = {"layer": layer + 1, "head": head + 1, "query": query, "key": key}
-        table = pd.DataFrame({**places, "value": images.ravel()})
-        table.insert(0, "chain", chain.name)
-        table.insert(0, "network", maps.network)
-        tables.append(table)
-    return pd.concat(tables)
+    """Return a row an entry of every chain."""
+    return pd.concat(
+        entries(chain.images(show), network=maps.network, chain=chain.name) for chain in maps.chains
+    )
 
 
 def _query(networks: Networks, options: Any) -> Parts:

@@ -4,15 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.captions import CAPTIONS
 from evolving_attention.inspection.chain import Chain
 from evolving_attention.inspection.curves import draw_profile, draw_quality
+from evolving_attention.inspection.entries import entries
 from evolving_attention.inspection.image_views import IMAGE_VIEWS
 from evolving_attention.inspection.kernel_pictures import draw_kernels
 from evolving_attention.inspection.kernels import kernel_table, kernels_of
@@ -52,7 +51,8 @@ class ViewOptions:
     show : {"probabilities", "map"}
         After or before the softmax.
     heads : int, optional
-        How many heads of a chain to draw. Default: all.
+        How many heads of a chain to draw. Default: all; of translation, their mean alone. Of an
+        image their mean is drawn.
     pixel : str, optional
         Of an image, the query as ``ROW,COLUMN``, from 0. Default: the middle.
     chain : {"encoder", "decoder", "cross"}, optional
@@ -150,7 +150,7 @@ def _chains(networks: Networks, options: ViewOptions) -> list[Chain]:
     """Take one series, of the first network's data, through each network."""
     name, run = next(iter(networks.items()))
     chain = replace(chain_of_maps(run, options.sample, options.input), network=name)
-    title = chain.title.rpartition(", predicted ")[0]
+    title, _ = chain.told()
     example = chain.texts or chain.series
     others = [
         replace(chain_of(other, example, title), network=name)
@@ -172,7 +172,10 @@ def _chain(networks: Networks, options: ViewOptions) -> View:
         ),
         pd.concat(
             [
-                _entries(chain, chain.maps if options.show == "map" else chain.probabilities)
+                entries(
+                    chain.maps if options.show == "map" else chain.probabilities,
+                    network=chain.network,
+                )
                 for chain in chains
             ]
         ),
@@ -181,25 +184,18 @@ def _chain(networks: Networks, options: ViewOptions) -> View:
     )
 
 
-def _entries(chain: Chain, layers_LHNN: NDArray) -> pd.DataFrame:
-    """Return a row an entry of the maps of a chain; layers and heads from 1, positions from 0."""
-    layer, head, query, key = np.indices(layers_LHNN.shape, dtype=np.int32).reshape(4, -1)
-    places = {"layer": layer + 1, "head": head + 1, "query": query, "key": key}
-    return pd.DataFrame({"network": chain.network, **places, "value": layers_LHNN.ravel()})
-
-
 def _query(networks: Networks, options: ViewOptions) -> View:
     chains = _chains(networks, options)
     position = options.position
     if position is None:
         position = chains[0].probabilities.shape[-1] // 2
     figure = draw_query(chains[0], position, against=chains[1] if len(chains) > 1 else None)
-    entries = pd.concat([_entries(chain, chain.probabilities) for chain in chains])
+    numbers = pd.concat(entries(chain.probabilities, network=chain.network) for chain in chains)
     return View(
         f"{shared_title(chains)}: attention of position {position}",
         CAPTIONS["query"],
         figure,
-        entries[entries["query"] == position],
+        numbers[numbers["query"] == position],
         None,
         f"query-{options.sample}",
     )
