@@ -51,10 +51,9 @@ def wrong_value(message: str) -> str:
     if not (told := _WRONG_VALUE.match(message)):
         return message
     wanted: list[str] = []
-    for type_name, literals in re.findall(r"<class '(\w+)'>|Literal\[([^\]]*)\]", message):
+    would_do = re.sub("Given value type: .*", "", message)
+    for type_name, literals in re.findall(r"<class '(\w+)'>|Literal\[([^\]]*)\]", would_do):
         wanted += literals.replace("'", "").split(", ") if literals else [type_name]
-    if "Given value type" in message:  # of the value, not one that would do
-        wanted.remove(re.findall(r"Given value type: <class '(\w+)'>", message)[0])
     wanted = [_TYPES.get(each, each) for each in dict.fromkeys(wanted)]
     return f"{told[1]} must be {' or '.join(wanted)}, got {told[2].strip()}"
 
