@@ -1,6 +1,7 @@
 """The commands with texts: GLUE and pretraining."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -74,6 +75,19 @@ def test_predict_of_a_file_writes_a_table_or_the_servers_form(run, place, call, 
     call("predict", run, test, "--output", tmp_path / "MNLI-m.tsv")
     served = pd.read_csv(tmp_path / "MNLI-m.tsv", sep="\t")
     assert served["prediction"].tolist() == table["prediction"].tolist()
+
+
+def test_a_run_works_where_its_training_data_are_not(run, place, call, refused, tmp_path):
+    test, away = tmp_path / "test.tsv", place / "elsewhere"
+    shutil.copy(place / "MNLI" / "test_matched.tsv", test)
+    (place / "MNLI").rename(away)
+    try:
+        call("predict", run, test, "--output", tmp_path / "MNLI-m.tsv")
+        assert "accuracy" in call("evaluate", run, "--input", away / "dev_matched.tsv")
+        assert f"no folder {place / 'MNLI'}" in refused("evaluate", run)
+    finally:
+        away.rename(place / "MNLI")
+    assert len((tmp_path / "MNLI-m.tsv").read_text().splitlines()) == 7
 
 
 def test_scores_for_the_server_lie_in_the_range_of_the_annotators(place, call, tmp_path):
