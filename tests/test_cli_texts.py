@@ -161,7 +161,7 @@ def test_a_search_is_scored_by_the_official_metric_on_held_out_texts(place, call
     assert trials.filter(like="alpha").isin([0.1, 0.2, 0.4]).all().all()
 
 
-def test_pretraining_from_text_gives_a_start(place, call, tmp_path):
+def test_pretraining_from_text_gives_a_start(place, call, refused, tmp_path):
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(sentence(number, number % 3) for number in range(20)))
     start, run = tmp_path / "start", tmp_path / "run"
@@ -170,6 +170,8 @@ def test_pretraining_from_text_gives_a_start(place, call, tmp_path):
     assert "run folder" in told
     told = call("evaluate", start, "--input", texts)
     assert "perplexity" in told
+    told = refused("evaluate", start, "--input", place / "CoLA" / "dev.tsv")
+    assert "pretrained on texts: name a text file" in told
     words = ["--data.train", place / "CoLA", "--pretrained", start, "--output", run]
     call("train", "glue/pretrained", *words, *SHORT)
     assert Run.load(run).recipe.model["alpha"] == Run.load(start).recipe.model["alpha"] == 0.3

@@ -92,6 +92,11 @@ class TextFamily(Family[TextRecipe]):
         """Load a file with the columns of the recipe's task, or, of pretraining, a text file."""
         if recipe.kind == "pretraining" and path.suffix != ".tsv":
             return read_text_file(path)
+        if recipe.kind == "pretraining" and _task_named_by(check_source(recipe)) is None:
+            raise InputError(
+                f"{path} would be of a task of GLUE, and the network was pretrained on texts: name "
+                "a text file, a text a line."
+            )
         return read_glue_file(path, description_of(recipe))
 
     def task_of(self, recipe: TextRecipe) -> GlueTask | TextPretrainingTask:
