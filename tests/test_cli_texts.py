@@ -214,6 +214,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(place, call, tmp_path, monkeyp
 def test_what_is_wrong_with_the_data_is_told_in_one_line(place, refused, tmp_path):
     out = ["--output", tmp_path / "run", *QUICK]
     assert "no folder" in refused("train", "glue/small", "--data.train", "no/where", *out)
+    assert "path/to/checkpoint is no folder" in refused(
+        "train", "glue/pretrained", "--data.train", place / "CoLA", "--output", tmp_path / "run"
+    )
     assert "AX has no training part" in refused(
         "train", "glue/small", "--data.train", place / "diagnostic", *out
     )

@@ -157,6 +157,9 @@ def evolve(
     without a cache. Models that cache part of their keys, as those with sliding windows, go without
     (``config.use_cache = False``).
 
+    The configuration becomes the model's own, a copy: other models may have been made from the same
+    object. Of a model with parts, evolve the whole, which is what is saved.
+
     Examples
     --------
     >>> from transformers import BertConfig, BertModel
