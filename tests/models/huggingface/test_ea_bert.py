@@ -129,6 +129,11 @@ def test_a_mistake_beside_a_checkpoint_is_told(checkpoint):
         EABertModel.from_pretrained(checkpoint, alpha=2.0)
 
 
+def test_a_configuration_that_asks_for_attentions_is_refused_before_it_cannot_be_saved(checkpoint):
+    with pytest.raises(ValueError, match="output_attentions=True in the call"):
+        EABertModel.from_pretrained(checkpoint, output_attentions=True)
+
+
 def test_a_model_and_its_twin_start_from_the_same_weights(checkpoint):
     config = EABertConfig(**TINY, alpha=0.3, map_initialization="identity")
     weights = []

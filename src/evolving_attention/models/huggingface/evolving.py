@@ -38,6 +38,7 @@ class EvolvingMixin:
     no_weight_decay = ("alpha", "beta")
 
     def __init__(self, config: PreTrainedConfig, *inputs: Any, **kwargs: Any) -> None:
+        _check_outputs(config)
         super().__init__(config, *inputs, **kwargs)  # type: ignore[call-arg]
         _attach(self, options_of(config), find_chains(self))  # type: ignore[arg-type]
 
@@ -191,11 +192,7 @@ def evolve(
             normalize_maps=normalize,
         )
     )
-    if getattr(model.config, "output_attentions", False):
-        raise ValueError(
-            "transformers allows config.output_attentions for its own attention only; pass "
-            "output_attentions=True in the call instead."
-        )
+    _check_outputs(model.config)
     chains = find_chains(model)
     _own_configs(model)
     model.config.evolution = asdict(options)
@@ -237,6 +234,15 @@ def load_evolved(
         raise ValueError(f"{folder} does not name its class; pass auto_class.")
     made = _evolving_class(base)  # type: ignore[arg-type]
     return made.from_pretrained(folder, **kwargs)
+
+
+def _check_outputs(config: PreTrainedConfig) -> None:
+    """Refuse what transformers would refuse when the model is saved, after its training."""
+    if getattr(config, "output_attentions", False):
+        raise ValueError(
+            "transformers allows config.output_attentions for its own attention only; pass "
+            "output_attentions=True in the call instead."
+        )
 
 
 def _own_configs(model: PreTrainedModel) -> None:
