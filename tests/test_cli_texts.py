@@ -1,6 +1,7 @@
 """The commands with texts: GLUE and pretraining."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -76,6 +77,19 @@ def test_predict_of_a_file_writes_a_table_or_the_servers_form(run, place, call, 
     assert served["prediction"].tolist() == table["prediction"].tolist()
 
 
+def test_a_run_works_where_its_training_data_are_not(run, place, call, refused, tmp_path):
+    test, away = tmp_path / "test.tsv", place / "elsewhere"
+    shutil.copy(place / "MNLI" / "test_matched.tsv", test)
+    (place / "MNLI").rename(away)
+    try:
+        call("predict", run, test, "--output", tmp_path / "MNLI-m.tsv")
+        assert "accuracy" in call("evaluate", run, "--input", away / "dev_matched.tsv")
+        assert f"no folder {place / 'MNLI'}" in refused("evaluate", run)
+    finally:
+        away.rename(place / "MNLI")
+    assert len((tmp_path / "MNLI-m.tsv").read_text().splitlines()) == 7
+
+
 def test_scores_for_the_server_lie_in_the_range_of_the_annotators(place, call, tmp_path):
     run = tmp_path / "run"
     words = ["--data.train", "STS-B", "--data.archive", place, "--output", run]
@@ -147,7 +161,7 @@ def test_a_search_is_scored_by_the_official_metric_on_held_out_texts(place, call
     assert trials.filter(like="alpha").isin([0.1, 0.2, 0.4]).all().all()
 
 
-def test_pretraining_from_text_gives_a_start(place, call, tmp_path):
+def test_pretraining_from_text_gives_a_start(place, call, refused, tmp_path):
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(sentence(number, number % 3) for number in range(20)))
     start, run = tmp_path / "start", tmp_path / "run"
@@ -156,6 +170,8 @@ def test_pretraining_from_text_gives_a_start(place, call, tmp_path):
     assert "run folder" in told
     told = call("evaluate", start, "--input", texts)
     assert "perplexity" in told
+    told = refused("evaluate", start, "--input", place / "CoLA" / "dev.tsv")
+    assert "pretrained on texts: name a text file" in told
     words = ["--data.train", place / "CoLA", "--pretrained", start, "--output", run]
     call("train", "glue/pretrained", *words, *SHORT)
     assert Run.load(run).recipe.model["alpha"] == Run.load(start).recipe.model["alpha"] == 0.3
@@ -198,6 +214,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(place, call, tmp_path, monkeyp
 def test_what_is_wrong_with_the_data_is_told_in_one_line(place, refused, tmp_path):
     out = ["--output", tmp_path / "run", *QUICK]
     assert "no folder" in refused("train", "glue/small", "--data.train", "no/where", *out)
+    assert "path/to/checkpoint is no folder" in refused(
+        "train", "glue/pretrained", "--data.train", place / "CoLA", "--output", tmp_path / "run"
+    )
     assert "AX has no training part" in refused(
         "train", "glue/small", "--data.train", place / "diagnostic", *out
     )

@@ -1,15 +1,18 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from evolving_attention import evolve
 from evolving_attention.tasks.glue import GlueTask
 from evolving_attention.tasks.glue_data import load_dev, load_train
 from evolving_attention.tasks.glue_tasks import describe
 from evolving_attention.tasks.text_data import LabelledTexts
-from evolving_attention.tasks.text_networks import Start
+from evolving_attention.tasks.text_networks import Start, model_options
 from evolving_attention.training import seeded, train_network
 from tests.glue import write_task
 from tests.tasks.helpers import one_sentence
@@ -181,8 +184,10 @@ def test_what_a_start_cannot_be_is_told(folders, checkpoint, tmp_path):
         start(str(checkpoint), hidden_size=8)
     with one_sentence("no option 'alhpa'", "'alpha'"):
         start(**SMALL, alhpa=0.2)
-    with one_sentence("holds no pretrained network", "tokenizer.json"):
+    with one_sentence("holds no pretrained network", "config.json"):
         start(str(tmp_path))
+    with one_sentence("no option 'dropout_rate'"):  # which is T5's
+        start(str(checkpoint), dropout_rate=0.2)
     with one_sentence("'gpt'", "bert, roberta"):
         start(architecture="gpt")
     with one_sentence("alpha", "1.5"):
@@ -193,12 +198,78 @@ def test_what_a_start_cannot_be_is_told(folders, checkpoint, tmp_path):
 
 def test_a_damaged_checkpoint_is_told_by_its_file(folders, tmp_path):
     folder = write_checkpoint(tmp_path / "bert")
-    (folder / "config.json").write_text("{")
-    with one_sentence("config.json", "damaged"):
+    weights = load_file(folder / "model.safetensors")
+
+    def start():
         made(
             GlueTask(describe("RTE"), PROCESSING, Start(str(folder))),
             load_train(str(folders["RTE"])),
         )
+
+    strange = {f"backbone.{name}": weight for name, weight in weights.items()}
+    save_file(strange, folder / "model.safetensors", {"format": "pt"})
+    with one_sentence("holds none of its weights"):
+        start()
+    (folder / "model.safetensors").write_bytes(b"abc")
+    with one_sentence("cannot be made"):
+        start()
+    (folder / "model.safetensors").unlink()
+    with one_sentence("cannot be made", "no file named model.safetensors"):
+        start()
+    (folder / "tokenizer.json").unlink()
+    with one_sentence("holds no pretrained network", "tokenizer.json"):
+        start()
+    (folder / "config.json").write_text("{")
+    with one_sentence("config.json", "damaged"):
+        start()
+
+
+def test_an_older_checkpoint_has_a_vocabulary_alone(folders, tmp_path):
+    folder = write_checkpoint(tmp_path / "bert")
+    tokens = AutoTokenizer.from_pretrained(folder).get_vocab()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    (folder / "vocab.txt").write_text("\n".join(sorted(tokens, key=tokens.__getitem__)))
+    task = GlueTask(describe("RTE"), PROCESSING, Start(str(folder)))
+    made(task, load_train(str(folders["RTE"])))
+    assert task.processor.get_vocab() == tokens
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_no_more_is_read_than_the_network_has_positions(folders, tmp_path, architecture):
+    folder = write_checkpoint(tmp_path / "plain", architecture)
+    path = folder / "tokenizer_config.json"
+    told = json.loads(path.read_text())
+    del told["model_max_length"]  # as many checkpoints have it
+    path.write_text(json.dumps(told))
+    data = LabelledTexts([("cat " * 99, "dog")], np.array(["entailment"]))
+    longest = {"bert": 66, "roberta": 65}[architecture]  # the first of RoBERTa's is of padding
+
+    def task_of(max_length):
+        processing = dataclasses.replace(PROCESSING, max_length=max_length)
+        return GlueTask(describe("RTE"), processing, Start(str(folder)))
+
+    task = task_of(longest)
+    assert np.isfinite(task.logits(made(task, data), data)).all()
+    with one_sentence(f"no more than {longest}"):
+        made(task_of(longest + 1), data)
+
+
+def test_a_network_that_evolve_made_keeps_its_options_unless_others_are_given(folders, tmp_path):
+    folder = write_checkpoint(tmp_path / "bert")
+    evolving = evolve(
+        AutoModelForMaskedLM.from_pretrained(folder), alpha=0.3, beta=0.1, initialization="random"
+    )
+    evolving.save_pretrained(folder)
+    start, data = Start(str(folder)), load_train(str(folders["RTE"]))
+    assert (model_options(start)["alpha"], model_options(start)["beta"]) == (0.3, 0.1)
+    model = made(GlueTask(describe("RTE"), PROCESSING, start), data)
+    assert (model.config.alpha, model.config.beta) == (0.3, 0.1)
+    for name, weight in evolving.bert.encoder.state_dict().items():
+        assert torch.equal(weight, model.bert.encoder.state_dict()[name]), name
+    twin = made(GlueTask(describe("RTE"), PROCESSING, start), data, alpha=0.0, beta=0.0)
+    assert twin.config.is_twin
+    assert not [name for name, _ in twin.named_parameters() if ".evolution." in name]
 
 
 def test_missing_targets_are_told(folders):

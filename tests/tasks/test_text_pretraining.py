@@ -17,7 +17,7 @@ from evolving_attention.tasks.text_pretraining import TextPretrainingTask
 from evolving_attention.training import seeded, train_network
 from tests.glue import sentence, write_task
 from tests.tasks.helpers import one_sentence
-from tests.texts import OPTIONS, PROCESSING, SMALL
+from tests.texts import OPTIONS, PROCESSING, SMALL, write_checkpoint
 
 TEXTS = LabelledTexts([(sentence(number, number % 3),) for number in range(24)])
 
@@ -57,6 +57,29 @@ def test_a_batch_always_has_something_to_guess():
         assert chosen.sum() == 1
         assert batch["input_ids"][chosen].item() == task.processor.mask_token_id
         assert batch["labels"][chosen].item() not in task.processor.all_special_ids
+
+
+def test_a_text_held_out_always_has_something_to_guess():
+    task = task_of(1e-6)
+    _, held_out = task.split(TEXTS, 0.25, 0)
+    for one in held_out.inputs:
+        (chosen,) = (place for place, label in enumerate(one["labels"]) if label != -100)
+        assert one["input_ids"][chosen] == task.processor.mask_token_id
+    assert held_out.inputs == task.split(TEXTS, 0.25, 0)[1].inputs
+
+
+def test_every_text_has_one_vector_from_all_its_tokens():
+    task = task_of(0.5)
+    words = " ".join(["cat dog bird child"] * 30)
+    data = LabelledTexts([*TEXTS.texts, (words,)])
+    with seeded(0):
+        task.split(data, 0.0, 0)
+        model = task.build_model(SMALL)
+    vectors = task.embed(model, data)
+    assert vectors.shape == (25, 16)
+    assert np.array_equal(task.embed(model, data), vectors)  # nothing is hidden by chance
+    alone = task.embed(model, data.take(np.array([3])))
+    np.testing.assert_allclose(vectors[3], alone[0], atol=1e-6)
 
 
 def test_padding_and_marks_are_never_to_be_guessed():
@@ -139,10 +162,29 @@ def test_texts_that_are_not_there_are_no_task_of_glue(tmp_path):
     recipe = TextRecipe(task="text_pretraining", data=TextDataOptions(train=path))
     with one_sentence(path, "no texts"):
         family_of(recipe).load_training(recipe)
+    (tmp_path / "folder").mkdir()
+    recipe.data.train = str(tmp_path / "folder")
+    with one_sentence(tmp_path / "folder", "no texts", "a folder of .txt files"):
+        family_of(recipe).load_training(recipe)
 
 
-def test_what_cannot_be_learned_from_is_told():
+def test_the_texts_of_a_task_of_glue_are_those_of_its_own_files(tmp_path):
+    folder = write_task(tmp_path, "STS-B")
+    (folder / "LICENSE.txt").write_text("All rights reserved.\n")
+    recipe = TextRecipe(task="text_pretraining", data=TextDataOptions(train=str(folder)))
+    training, dev = family_of(recipe).load(recipe)
+    assert training.texts == load_train(str(folder)).texts
+    assert len(dev) == 10
+    assert family_of(recipe).place(recipe, str(folder))[0] == "STS-B"
+    assert "train.tsv" in family_of(recipe).data_settings(recipe)["train"]
+
+
+def test_what_cannot_be_learned_from_is_told(tmp_path):
     with one_sentence("masked_share", "1.5"):
         task_of(1.5)
+    t5 = Start(str(write_checkpoint(tmp_path, "t5")))
+    for share in (0.0, 0.25):
+        with one_sentence(tmp_path, "have no mask"):
+            TextPretrainingTask(PROCESSING, t5).split(TEXTS, share, 0)
     with one_sentence("not a token"):
         task_of().split(LabelledTexts([("\u200b",)]), 0.0, 0)

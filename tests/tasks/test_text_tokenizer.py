@@ -54,5 +54,7 @@ def test_case_is_kept_where_it_is_asked_for():
 def test_a_vocabulary_too_small_for_the_letters_is_told():
     with one_sentence("vocab_size is 12"):
         train_tokenizer(TEXTS, vocab_size=12)
+    with one_sentence("vocab_size must be at least 1", "-5"):
+        train_tokenizer(TEXTS, vocab_size=-5)
     with one_sentence("'t5'", "bert, roberta"):
         train_tokenizer(TEXTS, "t5")

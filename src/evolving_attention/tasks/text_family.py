@@ -14,7 +14,7 @@ from evolving_attention.tasks.glue import GlueTask
 from evolving_attention.tasks.glue_data import find_task, load_dev, load_test, load_train
 from evolving_attention.tasks.glue_files import read_glue_file
 from evolving_attention.tasks.glue_submission import write_submission
-from evolving_attention.tasks.glue_tasks import GlueDescription
+from evolving_attention.tasks.glue_tasks import GlueDescription, describe
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.text_files import read_text_file, text_files
 from evolving_attention.tasks.text_networks import (
@@ -57,7 +57,7 @@ class TextFamily(Family[TextRecipe]):
                     "data.test is for pretraining: a task of GLUE is measured on its dev part."
                 )
             return training, read_text_file(Path(recipe.data.test).expanduser())
-        if recipe.kind == "pretraining" and text_files(source):
+        if recipe.kind == "pretraining" and _files_of(source):
             return training, None
         return training, load_dev(source, recipe.data.archive)
 
@@ -65,11 +65,14 @@ class TextFamily(Family[TextRecipe]):
         """Load the training part alone."""
         source = check_source(recipe)
         if recipe.kind == "pretraining":
-            if files := text_files(source):
+            if files := _files_of(source):
                 texts = [text for path in files for text in read_text_file(path).texts]
                 return LabelledTexts(texts)
-            if Path(source).suffix:
-                raise InputError(f"there are no texts at {source}: name a text file or a folder.")
+            if _task_named_by(source) is None:
+                raise InputError(
+                    f"there are no texts at {source}: name a text file, a folder of .txt files, or "
+                    "a task of GLUE."
+                )
         return load_train(source, recipe.data.archive)
 
     def load_unlabelled(self, recipe: TextRecipe) -> dict[str, LabelledTexts]:
@@ -89,19 +92,26 @@ class TextFamily(Family[TextRecipe]):
         """Load a file with the columns of the recipe's task, or, of pretraining, a text file."""
         if recipe.kind == "pretraining" and path.suffix != ".tsv":
             return read_text_file(path)
+        if recipe.kind == "pretraining" and _task_named_by(check_source(recipe)) is None:
+            raise InputError(
+                f"{path} would be of a task of GLUE, and the network was pretrained on texts: name "
+                "a text file, a text a line."
+            )
         return read_glue_file(path, description_of(recipe))
 
     def task_of(self, recipe: TextRecipe) -> GlueTask | TextPretrainingTask:
         """Return the task that a trained recipe's network works for."""
-        return self.task_to_train(recipe)
+        if recipe.kind == "pretraining":
+            return TextPretrainingTask(recipe.processing, _start(recipe), recipe.masked_share)
+        return GlueTask(description_of(recipe), recipe.processing, _start(recipe))
 
     def task_to_train(
         self, recipe: TextRecipe, *, progress: bool = False
     ) -> GlueTask | TextPretrainingTask:
         """Return the task that trains a recipe, from the network that it starts from."""
-        if recipe.kind == "pretraining":
-            return TextPretrainingTask(recipe.processing, _start(recipe), recipe.masked_share)
-        return GlueTask(description_of(recipe), recipe.processing, _start(recipe))
+        if recipe.kind == "glue":
+            find_task(check_source(recipe), recipe.data.archive)  # a wrong place is told first
+        return self.task_of(recipe)
 
     def model_options(self, recipe: TextRecipe) -> dict[str, Any]:
         """Return the recipe's options of the network over its defaults."""
@@ -112,9 +122,9 @@ class TextFamily(Family[TextRecipe]):
     def place(self, recipe: TextRecipe, source: str) -> tuple[str, TextRecipe]:
         """Return a task's or text's name, and the recipe with it as its data."""
         placed = replace(recipe, data=replace(recipe.data, train=source))
-        if recipe.kind == "pretraining" and text_files(source):
+        if recipe.kind == "pretraining" and _files_of(source):
             return Path(source).stem, placed
-        return description_of(placed).name, placed
+        return find_task(source, recipe.data.archive)[0].name, placed
 
     def data_settings(self, recipe: TextRecipe) -> dict[str, Any]:
         """Return names and sizes of the files, or the name on the Hub."""
@@ -122,7 +132,7 @@ class TextFamily(Family[TextRecipe]):
         if not source:
             return {"train": None}
         test = Path(data.test).expanduser() if data.test else None
-        if recipe.kind == "pretraining" and (files := text_files(source)):
+        if recipe.kind == "pretraining" and (files := _files_of(source)):
             return {"train": _sizes(files), "test": test and _sizes([test])}
         try:
             task, folder = find_task(source, data.archive)
@@ -143,8 +153,30 @@ class TextFamily(Family[TextRecipe]):
 
 
 def description_of(recipe: TextRecipe) -> GlueDescription:
-    """Return the GLUE task of a recipe's data."""
-    return find_task(check_source(recipe), recipe.data.archive)[0]
+    """Return the GLUE task of a trained recipe, whose data may be elsewhere by now."""
+    return describe(_name(check_source(recipe)))
+
+
+def _name(source: str) -> str:
+    return Path(source).expanduser().resolve().name
+
+
+def _task_named_by(source: str) -> GlueDescription | None:
+    try:
+        return describe(_name(source))
+    except InputError:
+        return None
+
+
+def _files_of(source: str) -> list[Path]:
+    """Return the text files to pretrain on; none where a task of GLUE is meant.
+
+    A task's folder may hold other texts beside its own files, such as a licence.
+    """
+    task = _task_named_by(source)
+    if task is not None and (Path(source).expanduser() / str(task.train)).is_file():
+        return []
+    return text_files(source)
 
 
 def _start(recipe: TextRecipe) -> Start:

@@ -49,6 +49,10 @@ _DROPOUTS = {
 _EVOLUTION = tuple(option.name for option in fields(EvolutionOptions))
 
 
+#: What a folder may hold its tokens in; older checkpoints have no more than a vocabulary.
+_TOKENS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
+
+
 @dataclass(frozen=True)
 class TextHead:
     """What a network predicts.
@@ -100,14 +104,19 @@ class Start:
                 f"{self.pretrained} is a network of the type {config.model_type!r}; those for "
                 f"texts that can evolve here are {', '.join(ARCHITECTURES)}."
             )
+        if getattr(config, "evolution", None) is not None:  # evolve made it
+            return self._read(_evolving_class(config.model_type), "config.json")
         return config
 
     def tokenizer_for(
         self, texts: Sequence[tuple[str, ...]], processing: TextProcessingOptions
     ) -> PreTrainedTokenizerBase:
         """Return the tokenizer of the pretrained network, or learn one from texts."""
-        if self.pretrained is not None:
-            return self._read(AutoTokenizer, "tokenizer.json")
+        if self.config is not None:
+            tokenizer = self._read(AutoTokenizer, *_TOKENS)
+            longest = _longest_input(self.config)
+            tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+            return tokenizer
         return train_tokenizer(
             [text for pair in texts for text in pair],
             self.architecture,
@@ -116,11 +125,13 @@ class Start:
             max_length=processing.max_length,
         )
 
-    def _read(self, auto_class: Any, file: str) -> Any:
+    def _read(self, auto_class: Any, *files: str) -> Any:
+        """Read the first of the files that there is."""
         assert self.pretrained is not None
         folder = Path(self.pretrained).expanduser()
-        if folder.is_dir() and not (folder / file).is_file():
-            raise InputError(f"{folder} holds no pretrained network: {file} is missing.")
+        file = next((file for file in files if (folder / file).is_file()), None)
+        if folder.is_dir() and file is None:
+            raise InputError(f"{folder} holds no pretrained network: {files[0]} is missing.")
         try:
             with quiet():
                 return auto_class.from_pretrained(folder if folder.is_dir() else self.pretrained)
@@ -129,7 +140,7 @@ class Start:
                 f"{self.pretrained} is no folder with a pretrained network, and no network could "
                 f"be had by this name from the Hub: {reason(error)}."
                 if not folder.is_dir()
-                else f"{folder / file} is damaged: {reason(error)}."
+                else f"{folder / str(file)} is damaged: {reason(error)}."
             ) from error
 
 
@@ -169,7 +180,7 @@ def build_network(
         setattr(config, name, value)
     try:
         model = _made(head, start, config)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # those of options, of a missing or damaged file, of the Hub
         raise InputError(f"a network for {head.name} cannot be made: {reason(error)}.") from error
     # Its loss is the mean of the batch, whatever else the batch is a piece of.
     model.accepts_loss_kwargs = False  # type: ignore[assignment]
@@ -181,9 +192,20 @@ def _made(head: TextHead, start: Start, config: PreTrainedConfig) -> PreTrainedM
         return head.auto_class.from_config(config)
     folder = Path(start.pretrained).expanduser()
     with quiet():
-        return head.auto_class.from_pretrained(
-            folder if folder.is_dir() else start.pretrained, config=config, dtype=torch.float32
+        model, report = head.auto_class.from_pretrained(
+            folder if folder.is_dir() else start.pretrained,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
+    body = {
+        f"{model.base_model_prefix}.{name}"
+        for name, _ in model.base_model.named_parameters()
+        if ".evolution." not in name
+    }
+    if body <= set(report["missing_keys"]):  # all would start from chance, without a word
+        raise ValueError(f"{start.pretrained} holds none of its weights")
+    return model
 
 
 def _config(
@@ -193,6 +215,10 @@ def _config(
     if start.config is None:
         own |= _of_the_tokenizer(start.architecture, tokenizer, max_length)
     else:
+        architecture = start.config.model_type.removeprefix("ea_")
+        for name in own:
+            if name not in (names := (*_EVOLUTION, *_DROPOUTS[architecture])):
+                raise unknown_option(name, names)
         known = start.config.to_dict()
         own = {name: known[name] for name in known if name not in _NOT_TAKEN} | own
     try:
@@ -219,15 +245,28 @@ def _of_the_tokenizer(
     architecture: str, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> dict[str, Any]:
     """Return the options of a new network that follow from its tokens."""
-    first = tokenizer.pad_token_id + 1 if architecture == "roberta" else 0  # of its positions
     return {
         "vocab_size": len(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
-        "max_position_embeddings": max_length + first,
+        "max_position_embeddings": max_length + _first(architecture, tokenizer.pad_token_id),
         "type_vocab_size": 1 if architecture == "roberta" else 2,
     }
+
+
+def _first(architecture: str, padding: int) -> int:
+    """Return the number of the first token's position: RoBERTa counts on from its padding."""
+    return padding + 1 if architecture == "roberta" else 0
+
+
+def _longest_input(config: PreTrainedConfig) -> float:
+    """Return how many tokens a network reads: as many as it has positions, where it has any."""
+    if not hasattr(config, "max_position_embeddings"):
+        return float("inf")
+    return config.max_position_embeddings - _first(
+        config.model_type.removeprefix("ea_"), config.pad_token_id
+    )
 
 
 def _evolving_class(architecture: str) -> type[PreTrainedConfig]:

@@ -57,12 +57,20 @@ class TextPretrainingTask(TextTask):
             raise InputError(f"masked_share must lie between 0 and 1, got {masked_share!r}.")
         self.masked_share = masked_share
 
+    def examples(self, data: LabelledTexts, what: str) -> EncodedTexts:
+        """Encode texts one by one, those of a pair too; a long one becomes several inputs."""
+        return EncodedTexts(self._pieces(data.texts, what))
+
     def validation_examples(self, data: LabelledTexts, seed: int) -> EncodedTexts:
         """Encode the part held out, and mask it once for all."""
         return EncodedTexts(self._masked(data, seed))
 
-    def inputs(self, texts: Sequence[tuple[str, ...]], what: str) -> list[dict[str, list[int]]]:
-        """Encode texts one by one, those of a pair too; a long one becomes several inputs."""
+    def _pieces(self, texts: Sequence[tuple[str, ...]], what: str) -> list[dict[str, list[int]]]:
+        if self.processor.mask_token is None:
+            raise InputError(
+                f"the tokens of {self.start.pretrained} have no mask: its network cannot learn to "
+                "guess masked ones."
+            )
         check_length(self.processor, self.processing.max_length)
         encoded = self.processor(
             [text for pair in texts for text in pair],
@@ -78,13 +86,14 @@ class TextPretrainingTask(TextTask):
         return inputs
 
     def _masked(self, data: LabelledTexts, seed: int) -> list[dict[str, list[int]]]:
-        """Return inputs whose masks are drawn once, from a seed."""
+        """Return inputs whose masks are drawn once, from a seed: at least one in each."""
         hide = DataCollatorForLanguageModeling(
             self.processor, mlm_probability=self.masked_share, seed=seed
         )
+        chance = torch.Generator().manual_seed(seed)
         masked = []
-        for one in self.inputs(data.texts, "texts"):
-            hidden = hide([dict(one)])
+        for one in self._pieces(data.texts, "texts"):
+            hidden = self._with_a_guess(dict(hide([dict(one)])), [one], chance)
             masked.append({name: hidden[name][0].tolist() for name in hidden})
         return masked
 
@@ -97,23 +106,29 @@ class TextPretrainingTask(TextTask):
         if "labels" in examples[0]:
             return dict(DataCollatorForTokenClassification(self.processor)(list(examples)))
         hide = DataCollatorForLanguageModeling(self.processor, mlm_probability=self.masked_share)
-        batch = dict(hide([dict(one) for one in examples]))
-        if (batch["labels"] == _GIVEN).all():
-            self._mask_one(batch, examples)
-        return batch
+        return self._with_a_guess(dict(hide([dict(one) for one in examples])), examples)
 
-    def _mask_one(self, batch: dict[str, Tensor], examples: list[dict[str, Any]]) -> None:
-        hidden = [
+    def _with_a_guess(
+        self,
+        batch: dict[str, Tensor],
+        examples: list[dict[str, Any]],
+        chance: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Mask one token of a batch in which there is none to guess."""
+        if (batch["labels"] != _GIVEN).any():
+            return batch
+        places = [
             (row, place)
             for row, one in enumerate(examples)
             for place, is_special in enumerate(one["special_tokens_mask"])
             if not is_special
         ]
-        row, place = hidden[int(torch.randint(len(hidden), ()))]
+        row, place = places[int(torch.randint(len(places), (), generator=chance))]
         if self.processor.padding_side == "left":
             place += batch["input_ids"].shape[1] - len(examples[row]["input_ids"])
         batch["labels"][row, place] = batch["input_ids"][row, place]
         batch["input_ids"][row, place] = self.processor.mask_token_id
+        return batch
 
     def build_model(self, options: dict[str, Any]) -> PreTrainedModel:
         """Make a network for the data last split; its loss is a mean over masked tokens."""
@@ -134,13 +149,13 @@ class TextPretrainingTask(TextTask):
             ``loss``, the cross entropy in nats; ``perplexity``, its exponential; ``accuracy``, the
             share guessed right.
         """
-        figures = self.read_out(model, self._masked(data, seed=0), _guesses)
+        figures = self.read_out(model, self._masked(data, seed=0), _guesses, self.collate)
         loss, right, count = figures.sum(0, dtype=float).tolist()
-        mean = loss / max(count, 1)
+        mean = loss / count
         return {
             "loss": mean,
             "perplexity": float(torch.tensor(mean).exp()),
-            "accuracy": right / max(count, 1),
+            "accuracy": right / count,
         }
 
     def predict(self, model: PreTrainedModel, data: LabelledTexts) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class TextTask:
         return {}
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Make a padded batch; see :func:`.text_encoding.collate_texts`."""
+        """Make a padded batch to learn from; see :func:`.text_encoding.collate_texts`."""
         return collate_texts(self.processor, examples)
 
     def embed(self, model: PreTrainedModel, data: LabelledTexts) -> NDArray[np.float32]:
@@ -130,14 +131,16 @@ class TextTask:
         model: PreTrainedModel,
         examples: list[dict[str, Any]],
         read: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor],
+        collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] | None = None,
     ) -> NDArray[np.float32]:
         """Return what a network says of each encoded text, in their order: ``(cases, ...)``.
 
-        Texts of like length share a batch; see
+        Texts of like length share a batch, which ``collate`` makes, or padding alone; see
         :func:`~evolving_attention.tasks.networks.read_by_length`.
         """
         lengths = [len(example["input_ids"]) for example in examples]
-        return read_by_length(model, examples, lengths, read, self.collate, most_entries=2**20)
+        collate = collate or partial(collate_texts, self.processor)
+        return read_by_length(model, examples, lengths, read, collate, most_entries=2**20)
 
     def resolve(self, recipe: TextRecipe, model: PreTrainedModel) -> TextRecipe:
         """Return the recipe with every option of the network."""

@@ -43,6 +43,8 @@ def train_tokenizer(
             f"no tokenizer can be learned for the architecture {architecture!r}: take one of "
             f"{', '.join(TOKENIZERS)}, or start from a pretrained network."
         )
+    if vocab_size < 1:
+        raise InputError(f"processing.vocab_size must be at least 1, got {vocab_size}.")
     if architecture == "roberta":
         learned = RobertaTokenizer(model_max_length=max_length).train_new_from_iterator(
             texts, vocab_size, show_progress=False

@@ -12,6 +12,7 @@ from transformers import (
     BertForSequenceClassification,
 )
 
+from evolving_attention import evolve
 from evolving_attention.models import (
     EABertConfig,
     EABertForMaskedLM,
@@ -110,9 +111,27 @@ def test_a_mistake_in_the_configuration_is_told(options, told):
         EABertConfig(**options)
 
 
+def test_what_evolve_made_loads_with_its_options_unless_others_are_given(tmp_path):
+    made = evolve(
+        BertForMaskedLM(bert_config()), alpha=0.1, beta=0.3, initialization="random", kernel_size=5
+    )
+    shaken(made).save_pretrained(tmp_path)
+    model = EABertForMaskedLM.from_pretrained(tmp_path)
+    assert (model.config.alpha, model.config.beta, model.config.map_kernel_size) == (0.1, 0.3, 5)
+    assert_same_weights(model, made)
+    twin = EABertForMaskedLM.from_pretrained(tmp_path, alpha=0.0, beta=0.0)
+    assert twin.config.is_twin
+    assert new_parameters(twin) == set()
+
+
 def test_a_mistake_beside_a_checkpoint_is_told(checkpoint):
     with pytest.raises(ValueError, match="alpha must lie in"):
         EABertModel.from_pretrained(checkpoint, alpha=2.0)
+
+
+def test_a_configuration_that_asks_for_attentions_is_refused_before_it_cannot_be_saved(checkpoint):
+    with pytest.raises(ValueError, match="output_attentions=True in the call"):
+        EABertModel.from_pretrained(checkpoint, output_attentions=True)
 
 
 def test_a_model_and_its_twin_start_from_the_same_weights(checkpoint):

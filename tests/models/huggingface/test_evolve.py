@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from transformers import AutoModel, BertForSequenceClassification, BertModel
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertForSequenceClassification,
+    BertModel,
+)
 
 from evolving_attention import evolve, load_evolved
 from tests.models.huggingface.helpers import (
@@ -90,10 +95,31 @@ def test_loading_can_change_the_head(plain, tmp_path):
     assert_close(loaded(**texts()).last_hidden_state, expected)
 
 
-def test_a_model_without_evolution_is_not_loaded(plain, tmp_path):
+def test_loading_takes_what_from_pretrained_takes(plain, tmp_path):
+    model = shaken(evolve(plain, alpha=0.3, beta=0.4))
+    model.bert.save_pretrained(tmp_path / "inside")
+    loaded = load_evolved(
+        tmp_path, AutoModelForSequenceClassification, num_labels=5, subfolder="inside"
+    )
+    assert loaded.classifier.out_features == 5
+    assert_same_weights(loaded.bert, model.bert)
+
+
+def test_a_model_that_evolve_did_not_make_is_not_loaded(plain, tmp_path):
     plain.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="without evolution"):
+    with pytest.raises(ValueError, match="no model that evolve made"):
         load_evolved(tmp_path)
+
+
+def test_models_made_from_one_configuration_do_not_share_their_evolution(tmp_path):
+    config = bert_config()
+    model, twin, other = (BertModel(config) for _ in range(3))
+    evolve(model, alpha=0.3, beta=0.4)
+    evolve(twin, alpha=0, beta=0)
+    assert (model.config.evolution["alpha"], twin.config.evolution["alpha"]) == (0.3, 0)
+    assert other.config._attn_implementation == "sdpa"
+    model.save_pretrained(tmp_path)
+    assert_same_weights(load_evolved(tmp_path), model)
 
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])

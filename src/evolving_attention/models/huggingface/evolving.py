@@ -1,5 +1,6 @@
 """Evolution of any model of transformers: in place, in a class, saved and loaded."""
 
+import copy
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,7 @@ class EvolvingMixin:
     no_weight_decay = ("alpha", "beta")
 
     def __init__(self, config: PreTrainedConfig, *inputs: Any, **kwargs: Any) -> None:
+        _check_outputs(config)
         super().__init__(config, *inputs, **kwargs)  # type: ignore[call-arg]
         _attach(self, options_of(config), find_chains(self))  # type: ignore[arg-type]
 
@@ -156,6 +158,9 @@ def evolve(
     without a cache. Models that cache part of their keys, as those with sliding windows, go without
     (``config.use_cache = False``).
 
+    The configuration becomes the model's own, a copy: other models may have been made from the same
+    object. Of a model with parts, evolve the whole, which is what is saved.
+
     Examples
     --------
     >>> from transformers import BertConfig, BertModel
@@ -187,12 +192,9 @@ def evolve(
             normalize_maps=normalize,
         )
     )
-    if getattr(model.config, "output_attentions", False):
-        raise ValueError(
-            "transformers allows config.output_attentions for its own attention only; pass "
-            "output_attentions=True in the call instead."
-        )
+    _check_outputs(model.config)
     chains = find_chains(model)
+    _own_configs(model)
     model.config.evolution = asdict(options)
     model.__class__ = _evolving_class(type(model))  # type: ignore[arg-type]
     _attach(model, options, chains)
@@ -217,12 +219,13 @@ def load_evolved(
     Raises
     ------
     ValueError
-        It was saved without evolution.
+        :func:`evolve` did not make it.
     """
-    config = kwargs.pop("config", None) or AutoConfig.from_pretrained(folder)
+    config = kwargs.get("config") or AutoConfig.from_pretrained(folder, **kwargs)
     if getattr(config, "evolution", None) is None:
         raise ValueError(
-            f"{folder} holds a model without evolution; load it with from_pretrained and evolve it."
+            f"{folder} holds no model that evolve made; load it with from_pretrained, and evolve "
+            "it unless its class does."
         )
     base = auto_class or getattr(transformers, (config.architectures or [""])[0], None)
     if isinstance(base, type) and issubclass(base, _BaseAutoModelClass):
@@ -230,7 +233,24 @@ def load_evolved(
     if base is None:
         raise ValueError(f"{folder} does not name its class; pass auto_class.")
     made = _evolving_class(base)  # type: ignore[arg-type]
-    return made.from_pretrained(folder, config=config, **kwargs)
+    return made.from_pretrained(folder, **kwargs)
+
+
+def _check_outputs(config: PreTrainedConfig) -> None:
+    """Refuse what transformers would refuse when the model is saved, after its training."""
+    if getattr(config, "output_attentions", False):
+        raise ValueError(
+            "transformers allows config.output_attentions for its own attention only; pass "
+            "output_attentions=True in the call instead."
+        )
+
+
+def _own_configs(model: PreTrainedModel) -> None:
+    """Give a model configurations of its own: others may have been made from the same objects."""
+    copies: dict[int, Any] = {}
+    for module in model.modules():
+        if isinstance(config := vars(module).get("config"), PreTrainedConfig):
+            module.config = copy.deepcopy(config, copies)  # type: ignore[assignment]
 
 
 def _attach(model: PreTrainedModel, options: EvolutionOptions, chains: list[Chain]) -> None:

@@ -71,8 +71,12 @@ class EvolvingConfigMixin(EvolutionOptions):
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read a saved configuration; the plain model's is read without a warning."""
+        """Read a saved configuration; the plain model's is read without a warning.
+
+        That of a model that :func:`evolve` made has the options of its evolution in a dictionary.
+        """
         read, kwargs = super().get_config_dict(*args, **kwargs)  # type: ignore[misc]
+        read |= read.pop("evolution", None) or {}
         plain = next(base for base in cls.__mro__ if _is_plain_config(base))
         if read.get("model_type") == plain.model_type:  # type: ignore[attr-defined]
             read["model_type"] = cls.model_type
