@@ -151,7 +151,14 @@ class TestContracts:
         assert scores[0] == by_hand.score([X[index] for index in test], y[test])
 
     @pytest.mark.parametrize(
-        "option", [{"hidden_size": np.int64(8)}, {"alpha": np.float32(0.5)}], ids=str
+        "option",
+        [
+            {"hidden_size": np.int64(8)},
+            {"alpha": np.float32(0.5)},
+            {"model_options": {"kernel_size": np.int64(5)}},
+            {"augmentation": {"jitter": np.float32(0.5)}},
+        ],
+        ids=str,
     )
     def test_numbers_of_numpy_are_numbers(self, option):
         """A randomised search, and a grid made with NumPy, hand such numbers in."""
@@ -583,6 +590,13 @@ class TestData:
         X[::3, 0, 1:3] = np.nan
         X[1, 1] = np.nan
         assert np.isfinite(classifier().fit(X, y).predict_proba(X)).all()
+
+    @pytest.mark.parametrize("validation", [0.0, 0.25])
+    def test_a_series_that_does_not_work_is_told_by_its_number(self, validation):
+        X, y = two_classes()
+        X[17, 1, 2] = np.inf
+        with one_sentence("series 17", "channel 1", "step 2"):
+            classifier(validation=validation).fit(X, y)
 
     def test_a_matrix_is_a_collection_of_univariate_series(self):
         X, y = two_classes()

@@ -15,11 +15,11 @@ from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import ProcessingOptions, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_batches import predict_logits
-from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
+from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_collection
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 from evolving_attention.training import TrainedNetwork, quiet, train_network
 
-__all__ = ["NetworkEnsemble"]
+__all__ = ["NetworkEnsemble", "plain"]
 
 _MODEL_PARAMETERS = (
     "hidden_size",
@@ -73,7 +73,8 @@ class NetworkEnsemble(BaseCollectionEstimator):
             raise InputError(
                 f"n_estimators must be a whole number, at least 1, got {self.n_estimators!r}."
             )
-        data = LabelledSeries(list(X), None if y is None else np.asarray(y))
+        # Checked as a whole, so that messages number the series as they were given.
+        data = LabelledSeries(as_collection(X), None if y is None else np.asarray(y))
         random = check_random_state(self.random_state)
         self.members_: list[tuple[TimeSeriesTask, TrainedNetwork]] = []
         for seed in random.randint(2**31 - 1, size=self.n_estimators).tolist():
@@ -82,7 +83,7 @@ class NetworkEnsemble(BaseCollectionEstimator):
                 network = train_network(
                     task,
                     data,
-                    self._settings(self._model_parameters) | (self.model_options or {}),
+                    self._settings(self._model_parameters) | plain(self.model_options or {}),
                     self._training(),
                     seed=seed,
                     progress=self.verbose > 0,
@@ -97,11 +98,8 @@ class NetworkEnsemble(BaseCollectionEstimator):
         return self
 
     def _settings(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Return parameters by name; NumPy's numbers, as searches give them, become Python's."""
-        values = ((name, getattr(self, name)) for name in names)
-        return {
-            name: value.item() if isinstance(value, np.generic) else value for name, value in values
-        }
+        """Return parameters by name."""
+        return plain({name: getattr(self, name) for name in names})
 
     def _training(self) -> TrainingOptions:
         return TrainingOptions(**self._settings(_TRAINING_PARAMETERS))
@@ -208,6 +206,14 @@ class NetworkEnsemble(BaseCollectionEstimator):
             "epochs": 2,
             "random_state": 0,
         }
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values in which NumPy's numbers, as searches give them, are Python's."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in values.items()
+    }
 
 
 def _to_json(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Self
 from sklearn.base import clone
 
 from evolving_attention.encoder import EADCTransformerEncoder
-from evolving_attention.ensemble import NetworkEnsemble
+from evolving_attention.ensemble import NetworkEnsemble, plain
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import AugmentationOptions, PretrainingOptions
 from evolving_attention.tasks.pretrained import PretrainedEncoder
@@ -43,7 +43,7 @@ class FineTunedEnsemble(NetworkEnsemble):
             raise InputError(
                 f"augmentation has no option {unknown[0]!r}: it has {', '.join(names)}."
             )
-        return AugmentationOptions(**(self.augmentation or {}))
+        return AugmentationOptions(**plain(self.augmentation or {}))
 
     def _start(self) -> PretrainedEncoder | None:
         if self.pretrained is None:
