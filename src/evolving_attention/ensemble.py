@@ -128,19 +128,26 @@ class NetworkEnsemble(BaseCollectionEstimator):
         Parameters
         ----------
         folder : str or Path
-            Made where it does not exist.
+            Made where it does not exist. An encoder that was given as ``pretrained`` goes into a
+            folder inside it.
         """
         self._check_is_fitted()
         state = json.dumps(self._state(), indent=2, default=_to_json)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # It comes back last: without it what a kill leaves is no estimator, rather than half of two
+        (folder / "estimator.json").unlink(missing_ok=True)
         for stale in folder.glob("network_*"):  # of an ensemble saved here before
             shutil.rmtree(stale)
         with quiet():
             for index, (task, network) in enumerate(self.members_):
                 network.model.save_pretrained(folder / f"network_{index}")
                 task.processor.save_pretrained(folder / f"network_{index}")
+        self._save_start(folder)
         (folder / "estimator.json").write_text(state + "\n")
+
+    def _save_start(self, folder: Path) -> None:
+        """Save what the networks started from, where it has no folder of its own."""
 
     def _state(self) -> dict[str, Any]:
         parameters = self.get_params(deep=False)
@@ -180,9 +187,10 @@ class NetworkEnsemble(BaseCollectionEstimator):
             raise InputError(
                 f"{folder} holds a {name}; load it with that class, not {cls.__name__}."
             )
-        if isinstance(parameters.get("class_weight"), list):
-            parameters["class_weight"] = dict(parameters["class_weight"])
-        estimator = cls(**parameters)
+        with reading(folder / "estimator.json"):  # that of another version has other parameters
+            if isinstance(parameters.get("class_weight"), list):
+                parameters["class_weight"] = dict(parameters["class_weight"])
+            estimator = cls(**parameters)
         estimator.metadata_ = metadata
         estimator.members_ = []
         for index, member in enumerate(members):

@@ -68,19 +68,10 @@ class FineTunedEnsemble(NetworkEnsemble):
             }
         )
 
-    def save(self, folder: str | Path) -> None:
-        """Save the fitted estimator, without pickle: JSON and safetensors.
-
-        Parameters
-        ----------
-        folder : str or Path
-            Made where it does not exist. An encoder that was given as ``pretrained`` goes into a
-            folder inside it.
-        """
-        super().save(folder)
-        shutil.rmtree(Path(folder) / "pretrained", ignore_errors=True)  # of one saved here before
+    def _save_start(self, folder: Path) -> None:
+        shutil.rmtree(folder / "pretrained", ignore_errors=True)  # of one saved here before
         if isinstance(self.pretrained, EADCTransformerEncoder):
-            self.pretrained.save(Path(folder) / "pretrained")
+            self.pretrained.save(folder / "pretrained")
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()
