@@ -260,7 +260,14 @@ def _check_alike(training: LabelledSeries, testing: LabelledSeries, kind: str) -
     channels, others = training.series[0].shape[0], testing.series[0].shape[0]
     if channels != others:
         raise InputError(f"the test series have {others} channels, those of training {channels}.")
-    if kind != "classification" or training.targets is None or testing.targets is None:
+    if kind == "pretraining" or training.targets is None or testing.targets is None:
+        return
+    if kind == "regression":
+        numbers, others = (np.size(part.targets[0]) for part in (training, testing))  # type: ignore[index]
+        if numbers != others:
+            raise InputError(
+                f"the test series have {others} targets each, those of training {numbers}."
+            )
         return
     known = set(training.targets.tolist())
     unknown = [label for label in testing.targets.tolist() if label not in known]
