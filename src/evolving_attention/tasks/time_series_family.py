@@ -126,24 +126,30 @@ class TimeSeriesFamily(Family[TimeSeriesRecipe]):
     def place(self, recipe: TimeSeriesRecipe, source: str) -> tuple[str, TimeSeriesRecipe]:
         """Return a data set's name, and the recipe with it and the task that its targets need."""
         file = training_file(source)
-        if file and not file.is_file():
-            raise InputError(f"there is no file {file}.")
+        for path in (file, _path(recipe.data.test)):
+            if path and not path.is_file():
+                raise InputError(f"there is no file {path}.")
         name = file.stem.removesuffix("_TRAIN") if file else source
         data = replace(recipe.data, train=source)
         return name, replace(recipe, data=data, task=_task(source, file, recipe.task))
 
     def data_settings(self, recipe: TimeSeriesRecipe) -> dict[str, Any]:
         """Return names and sizes of the files, or the name in the archive, and the layout."""
-        settings: dict[str, Any] = {"layout": recipe.data.layout}
-        for part in ("train", "test"):
-            source = getattr(recipe.data, part)
-            file = training_file(source) if source else None
-            settings[part] = f"{file.name}, {file.stat().st_size} bytes" if file else source
+        data = recipe.data
+        settings: dict[str, Any] = {"layout": data.layout, "train": data.train, "test": data.test}
+        files = {"train": data.train and training_file(data.train), "test": _path(data.test)}
+        for part, file in files.items():
+            if file and file.is_file():
+                settings[part] = f"{file.name}, {file.stat().st_size} bytes"
         return settings
 
     def title(self, recipe: TimeSeriesRecipe) -> str:
         """Return model, task and data."""
         return f"EA-DC-Transformer, {recipe.kind} of {recipe.data.train}"
+
+
+def _path(source: str | None) -> Path | None:
+    return Path(source).expanduser() if source else None
 
 
 def _check_pretraining(recipe: TimeSeriesRecipe) -> None:
