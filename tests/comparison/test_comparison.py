@@ -344,6 +344,14 @@ class TestFailures:
             compare(recipe, tmp_path / "new", **options)
         assert not (tmp_path / "new").exists()
 
+    def test_a_page_of_something_else_is_not_replaced(self, recipe, tmp_path):
+        page = tmp_path / "project" / "README.md"
+        page.parent.mkdir()
+        page.write_text("# My project\n")
+        with one_sentence("README.md", "another output"):
+            compare(recipe, page.parent)
+        assert [*page.parent.iterdir()] == [page]
+
 
 class TestKinds:
     def test_the_header_of_a_file_tells_regression(self, mixed):

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from evolving_attention.errors import InputError, needing, reason
 from evolving_attention.recipe import Recipe, check_supervised
-from evolving_attention.records import check_same, settings
+from evolving_attention.records import check_same, refuse_foreign, settings
 from evolving_attention.tasks.contracts import Data
 from evolving_attention.tasks.family import Space, family_of
 from evolving_attention.training import check_options
@@ -77,6 +77,7 @@ def tune(
     output, space = Path(output), space or family_of(recipe).search_space
     _check(recipe, trials, folds, space)
     data = family_of(recipe).load_training(recipe)
+    refuse_foreign(output, "trials.db")
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / "tuning.lock").acquire(blocking=False):
