@@ -248,6 +248,7 @@ class TestParameters:
             ({"model_options": {"kernel": 3}}, "kernel"),
             ({"normalization": "minmax"}, "normalization"),
             ({"clip": 0.0}, "clip"),
+            ({"clip": "5"}, "clip"),
             ({"class_weight": "even"}, "class_weight"),
             ({"class_weight": {7: 2.0}}, "7"),
             ({"optimizer": "lion"}, "optimizer"),

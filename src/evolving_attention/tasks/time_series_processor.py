@@ -65,8 +65,8 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
         differences: int = 0,
         **fitted: Any,
     ) -> None:
-        if clip is not None and not 0 < clip < np.inf:
-            raise InputError(f"clip must be positive, or null for no clipping, got {clip}.")
+        if clip is not None and not (isinstance(clip, int | float) and 0 < clip < np.inf):
+            raise InputError(f"clip must be positive, or null for no clipping, got {clip!r}.")
         options = ProcessingOptions(normalization, clip, longer_series)  # type: ignore[arg-type]
         check_literals(options, "normalization", "longer_series")
         self.normalization = normalization
