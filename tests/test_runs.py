@@ -452,11 +452,12 @@ class TestRefusals:
             ({"y_train": None, "y_test": None}, ["targets"]),
             ({"y_train": np.zeros(24)}, ["2 classes"]),
             ({"y_train": np.arange(23)}, ["24", "23"]),
+            ({"y_train": levels()[1], "y_test": None}, ["classes", "default_regression"]),
             ({"X_train": np.zeros((24, 2, 0))}, ["steps"]),
             ({"X_train": np.full((24, 2, 6), np.inf)}, ["infinite"]),
             ({"X_train": np.zeros((24, 2, 6, 1))}, ["shape"]),
         ],
-        ids=["no labels", "one class", "a label too few", "no steps", "infinite", "4-D"],
+        ids=["no labels", "one class", "a label too few", "numbers", "no steps", "infinite", "4-D"],
     )
     def test_data_that_do_not_work(self, tmp_path, arrays, words):
         data = write_npz(tmp_path / "data.npz", **arrays)

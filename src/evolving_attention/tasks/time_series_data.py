@@ -300,8 +300,18 @@ def check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
             part.targets = as_numbers(part.targets)
         else:
             check_labels(part.targets)
+            _check_whole(part.targets)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def _check_whole(labels: NDArray) -> None:
+    """Raise :class:`InputError` for broken numbers, which are the targets of a regression."""
+    if labels.dtype.kind == "f" and (broken := labels[labels % 1 != 0]).size:
+        raise InputError(
+            f"targets such as {broken[0]:g} are numbers, not classes: take a recipe of regression, "
+            "such as time_series/default_regression."
+        )
 
 
 def training_file(source: str) -> Path | None:
