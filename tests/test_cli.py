@@ -437,6 +437,7 @@ class TestMistakes:
             (["--model.alpha", "2"], "alpha"),
             (["--model.alpha", "much"], "alpha"),
             (["--model.hidden_size", "7"], "key_ratio"),
+            (["--model.key_ratio", "0"], "must both be 0"),
             (["--model.input_size", "7"], "input_size"),
             (["--model", "3"], "model"),
             (["--model", "null"], "model"),

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from itertools import count
 
 import numpy as np
 import pytest
@@ -24,7 +25,15 @@ from evolving_attention.recipe import (
     TrainingOptions,
 )
 from evolving_attention.tasks.time_series import TimeSeriesTask, model_options
-from tests.small import cut, files_of, interrupt_training, levels, one_sentence, two_classes
+from tests.small import (
+    Killed,
+    cut,
+    files_of,
+    interrupt_training,
+    levels,
+    one_sentence,
+    two_classes,
+)
 
 ESTIMATORS = [EADCTransformerClassifier, EADCTransformerRegressor]
 BOTH = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -151,7 +160,14 @@ class TestContracts:
         assert scores[0] == by_hand.score([X[index] for index in test], y[test])
 
     @pytest.mark.parametrize(
-        "option", [{"hidden_size": np.int64(8)}, {"alpha": np.float32(0.5)}], ids=str
+        "option",
+        [
+            {"hidden_size": np.int64(8)},
+            {"alpha": np.float32(0.5)},
+            {"model_options": {"kernel_size": np.int64(5)}},
+            {"augmentation": {"jitter": np.float32(0.5)}},
+        ],
+        ids=str,
     )
     def test_numbers_of_numpy_are_numbers(self, option):
         """A randomised search, and a grid made with NumPy, hand such numbers in."""
@@ -232,6 +248,7 @@ class TestParameters:
             ({"model_options": {"kernel": 3}}, "kernel"),
             ({"normalization": "minmax"}, "normalization"),
             ({"clip": 0.0}, "clip"),
+            ({"clip": "5"}, "clip"),
             ({"class_weight": "even"}, "class_weight"),
             ({"class_weight": {7: 2.0}}, "7"),
             ({"optimizer": "lion"}, "optimizer"),
@@ -487,6 +504,24 @@ class TestSaving:
         assert len(EADCTransformerClassifier.load(tmp_path).members_) == 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["estimator.json", "network_0"]
 
+    def test_an_estimator_that_was_half_written_over_another_is_none(
+        self, pair, tmp_path, monkeypatch
+    ):
+        fitted(EADCTransformerClassifier, alpha=0.25).save(tmp_path)
+        model = type(network(pair).model)
+        save, saved = model.save_pretrained, count()
+
+        def save_or_die(*arguments):
+            if next(saved):
+                raise Killed
+            save(*arguments)
+
+        monkeypatch.setattr(model, "save_pretrained", save_or_die)
+        with pytest.raises(Killed):
+            pair.save(tmp_path)
+        with one_sentence("estimator.json is missing"):
+            EADCTransformerClassifier.load(tmp_path)
+
     def test_class_weights_survive(self, tmp_path):
         X, y = two_classes()
         fitted = classifier(class_weight={0: 1.0, 1: 2.0}).fit(X, y)
@@ -528,6 +563,16 @@ class TestSaving:
             (folder / missing).rename(tmp_path / "away")
         with one_sentence("estimator.json" if missing == "nothing is there" else missing):
             EADCTransformerClassifier.load(folder)
+
+    def test_loading_parameters_of_another_version_is_an_error_in_one_sentence(
+        self, pair, tmp_path
+    ):
+        pair.save(tmp_path)
+        state = json.loads((tmp_path / "estimator.json").read_text())
+        state["parameters"]["gamma"] = 0.5
+        (tmp_path / "estimator.json").write_text(json.dumps(state))
+        with one_sentence("estimator.json", "gamma"):
+            EADCTransformerClassifier.load(tmp_path)
 
     @pytest.mark.parametrize("content", ["{", "{}", "[]"])
     def test_loading_another_json_file_is_an_error_in_one_sentence(self, tmp_path, content):
@@ -583,6 +628,13 @@ class TestData:
         X[::3, 0, 1:3] = np.nan
         X[1, 1] = np.nan
         assert np.isfinite(classifier().fit(X, y).predict_proba(X)).all()
+
+    @pytest.mark.parametrize("validation", [0.0, 0.25])
+    def test_a_series_that_does_not_work_is_told_by_its_number(self, validation):
+        X, y = two_classes()
+        X[17, 1, 2] = np.inf
+        with one_sentence("series 17", "channel 1", "step 2"):
+            classifier(validation=validation).fit(X, y)
 
     def test_a_matrix_is_a_collection_of_univariate_series(self):
         X, y = two_classes()

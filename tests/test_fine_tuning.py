@@ -116,6 +116,10 @@ class TestMistakes:
         with one_sentence("hidden_size", "16", "8", "the fitted encoder"):
             classifier(pretrained=encoder, hidden_size=16).fit(*two_classes())
 
+    def test_other_differences(self, encoder):
+        with one_sentence("differences", "the fitted encoder"):
+            classifier(pretrained=encoder, differences=1).fit(*two_classes())
+
     def test_other_channels(self, encoder):
         with one_sentence("3 channels", "on 2"):
             classifier(pretrained=encoder).fit(*two_classes(channels=3))

@@ -267,6 +267,11 @@ class TestEvaluation:
         with one_sentence("class 2", "[0, 1]"):
             run.evaluate(tmp_path / "new.npz")
 
+    def test_another_number_of_targets_is_told(self, several, tmp_path):
+        path = write_ts(tmp_path / "new.ts", *levels(cases=6), "regression")
+        with one_sentence("1 targets", "2"):
+            several.evaluate(path)
+
     def test_classes_are_no_targets_of_a_regression(self, regression, tmp_path):
         X, y = two_classes(cases=6)
         path = write_ts(tmp_path / "new.ts", X, np.array(["low", "high"])[y])
@@ -447,16 +452,23 @@ class TestRefusals:
             ({"y_train": None, "y_test": None}, ["targets"]),
             ({"y_train": np.zeros(24)}, ["2 classes"]),
             ({"y_train": np.arange(23)}, ["24", "23"]),
+            ({"y_train": levels()[1], "y_test": None}, ["classes", "default_regression"]),
             ({"X_train": np.zeros((24, 2, 0))}, ["steps"]),
             ({"X_train": np.full((24, 2, 6), np.inf)}, ["infinite"]),
             ({"X_train": np.zeros((24, 2, 6, 1))}, ["shape"]),
         ],
-        ids=["no labels", "one class", "a label too few", "no steps", "infinite", "4-D"],
+        ids=["no labels", "one class", "a label too few", "numbers", "no steps", "infinite", "4-D"],
     )
     def test_data_that_do_not_work(self, tmp_path, arrays, words):
         data = write_npz(tmp_path / "data.npz", **arrays)
         with one_sentence(*words):
             train(small_recipe(data, tmp_path / "run"))
+        assert not (tmp_path / "run").exists()
+
+    def test_a_test_part_with_another_number_of_targets(self, tmp_path):
+        data = write_npz(tmp_path / "data.npz", two_levels, y_test=levels(cases=10)[1])
+        with one_sentence("1 targets", "2"):
+            train(small_recipe(data, tmp_path / "run", kind="regression"))
         assert not (tmp_path / "run").exists()
 
     def test_data_that_are_not_there(self, tmp_path):

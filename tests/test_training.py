@@ -11,6 +11,7 @@ from evolving_attention.errors import InputError
 from evolving_attention.recipe import AugmentationOptions, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_batches import collate, predict_logits
+from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
 from evolving_attention.training import check_options, seeded, train_network
 from tests.tasks.helpers import (
     CASES,
@@ -323,6 +324,34 @@ def test_ctrl_c_leaves_the_global_random_states_as_they_were():
 def test_a_loss_that_is_not_finite_is_told_in_one_sentence(validation):
     with one_sentence("loss", "epoch 1", "learning_rate", "1e+20"):
         train(learning_rate=1e20, validation=validation)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_outputs_in_validation_that_are_not_finite_are_told_in_one_sentence(kind):
+    """With an update an epoch the loss is that before the update, and still finite."""
+    data = sines_and_noise() if kind == "classification" else waves()
+    with one_sentence("outputs in validation", "learning_rate", "1e+20"):
+        train(data, kind=kind, learning_rate=1e20, batch_size=CASES, warmup=0.0)
+
+
+def test_a_validation_loss_that_is_not_finite_is_told_in_one_sentence():
+    with one_sentence("validation loss became nan", "epoch 1", "learning_rate", "1e+20"):
+        train(
+            task=TimeSeriesPretrainingTask(),
+            learning_rate=1e20,
+            batch_size=CASES,
+            warmup=0.0,
+        )
+
+
+def test_a_network_whose_last_update_was_too_much_predicts_nothing():
+    data = sines_and_noise()
+    task = TimeSeriesTask("classification")
+    network = train(
+        data, task=task, learning_rate=1e20, batch_size=CASES, warmup=0.0, epochs=1, validation=0.0
+    )
+    with one_sentence("case", "not finite", "learning rate"):
+        predict_logits(network.model, task.processor, data.series)
 
 
 def test_bfloat16_learns_and_leaves_later_training_alone():

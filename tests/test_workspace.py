@@ -176,6 +176,13 @@ class TestWhatStandsInTheWay:
             train(recipe, resume=True, overwrite=True)
         assert not recipe_folder(recipe).exists()
 
+    def test_a_page_of_something_else_is_not_replaced(self, recipe):
+        recipe_folder(recipe).mkdir(parents=True)
+        (recipe_folder(recipe) / "README.md").write_text("# My project\n")
+        with one_sentence("README.md", "another output"):
+            train(recipe)
+        assert files_of(recipe_folder(recipe)) == {"README.md": b"# My project\n"}
+
     def test_a_finished_run_has_nothing_to_resume(self, recipe):
         train(recipe)
         before = files_of(recipe_folder(recipe))

@@ -110,7 +110,7 @@ class EADCTransformerEncoder(NetworkEnsemble, BaseCollectionTransformer):
     >>> X, _ = load_japanese_vowels(split="train")
     >>> encoder = EADCTransformerEncoder(random_state=0)
     >>> encoder.fit_transform(X).shape  # doctest: +SKIP
-    (270, 128)
+    (270, 64)
     """
 
     _kind = "pretraining"

@@ -15,11 +15,11 @@ from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import ProcessingOptions, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_batches import predict_logits
-from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
+from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_collection
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 from evolving_attention.training import TrainedNetwork, quiet, train_network
 
-__all__ = ["NetworkEnsemble"]
+__all__ = ["NetworkEnsemble", "plain"]
 
 _MODEL_PARAMETERS = (
     "hidden_size",
@@ -73,7 +73,8 @@ class NetworkEnsemble(BaseCollectionEstimator):
             raise InputError(
                 f"n_estimators must be a whole number, at least 1, got {self.n_estimators!r}."
             )
-        data = LabelledSeries(list(X), None if y is None else np.asarray(y))
+        # Checked as a whole, so that messages number the series as they were given.
+        data = LabelledSeries(as_collection(X), None if y is None else np.asarray(y))
         random = check_random_state(self.random_state)
         self.members_: list[tuple[TimeSeriesTask, TrainedNetwork]] = []
         for seed in random.randint(2**31 - 1, size=self.n_estimators).tolist():
@@ -82,7 +83,7 @@ class NetworkEnsemble(BaseCollectionEstimator):
                 network = train_network(
                     task,
                     data,
-                    self._settings(self._model_parameters) | (self.model_options or {}),
+                    self._settings(self._model_parameters) | plain(self.model_options or {}),
                     self._training(),
                     seed=seed,
                     progress=self.verbose > 0,
@@ -97,11 +98,8 @@ class NetworkEnsemble(BaseCollectionEstimator):
         return self
 
     def _settings(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Return parameters by name; NumPy's numbers, as searches give them, become Python's."""
-        values = ((name, getattr(self, name)) for name in names)
-        return {
-            name: value.item() if isinstance(value, np.generic) else value for name, value in values
-        }
+        """Return parameters by name."""
+        return plain({name: getattr(self, name) for name in names})
 
     def _training(self) -> TrainingOptions:
         return TrainingOptions(**self._settings(_TRAINING_PARAMETERS))
@@ -130,19 +128,26 @@ class NetworkEnsemble(BaseCollectionEstimator):
         Parameters
         ----------
         folder : str or Path
-            Made where it does not exist.
+            Made where it does not exist. An encoder that was given as ``pretrained`` goes into a
+            folder inside it.
         """
         self._check_is_fitted()
         state = json.dumps(self._state(), indent=2, default=_to_json)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # It comes back last: without it what a kill leaves is no estimator, rather than half of two
+        (folder / "estimator.json").unlink(missing_ok=True)
         for stale in folder.glob("network_*"):  # of an ensemble saved here before
             shutil.rmtree(stale)
         with quiet():
             for index, (task, network) in enumerate(self.members_):
                 network.model.save_pretrained(folder / f"network_{index}")
                 task.processor.save_pretrained(folder / f"network_{index}")
+        self._save_start(folder)
         (folder / "estimator.json").write_text(state + "\n")
+
+    def _save_start(self, folder: Path) -> None:
+        """Save what the networks started from, where it has no folder of its own."""
 
     def _state(self) -> dict[str, Any]:
         parameters = self.get_params(deep=False)
@@ -182,9 +187,10 @@ class NetworkEnsemble(BaseCollectionEstimator):
             raise InputError(
                 f"{folder} holds a {name}; load it with that class, not {cls.__name__}."
             )
-        if isinstance(parameters.get("class_weight"), list):
-            parameters["class_weight"] = dict(parameters["class_weight"])
-        estimator = cls(**parameters)
+        with reading(folder / "estimator.json"):  # that of another version has other parameters
+            if isinstance(parameters.get("class_weight"), list):
+                parameters["class_weight"] = dict(parameters["class_weight"])
+            estimator = cls(**parameters)
         estimator.metadata_ = metadata
         estimator.members_ = []
         for index, member in enumerate(members):
@@ -208,6 +214,14 @@ class NetworkEnsemble(BaseCollectionEstimator):
             "epochs": 2,
             "random_state": 0,
         }
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values in which NumPy's numbers, as searches give them, are Python's."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in values.items()
+    }
 
 
 def _to_json(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Self
 from sklearn.base import clone
 
 from evolving_attention.encoder import EADCTransformerEncoder
-from evolving_attention.ensemble import NetworkEnsemble
+from evolving_attention.ensemble import NetworkEnsemble, plain
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import AugmentationOptions, PretrainingOptions
 from evolving_attention.tasks.pretrained import PretrainedEncoder
@@ -43,7 +43,7 @@ class FineTunedEnsemble(NetworkEnsemble):
             raise InputError(
                 f"augmentation has no option {unknown[0]!r}: it has {', '.join(names)}."
             )
-        return AugmentationOptions(**(self.augmentation or {}))
+        return AugmentationOptions(**plain(self.augmentation or {}))
 
     def _start(self) -> PretrainedEncoder | None:
         if self.pretrained is None:
@@ -68,19 +68,10 @@ class FineTunedEnsemble(NetworkEnsemble):
             }
         )
 
-    def save(self, folder: str | Path) -> None:
-        """Save the fitted estimator, without pickle: JSON and safetensors.
-
-        Parameters
-        ----------
-        folder : str or Path
-            Made where it does not exist. An encoder that was given as ``pretrained`` goes into a
-            folder inside it.
-        """
-        super().save(folder)
-        shutil.rmtree(Path(folder) / "pretrained", ignore_errors=True)  # of one saved here before
+    def _save_start(self, folder: Path) -> None:
+        shutil.rmtree(folder / "pretrained", ignore_errors=True)  # of one saved here before
         if isinstance(self.pretrained, EADCTransformerEncoder):
-            self.pretrained.save(Path(folder) / "pretrained")
+            self.pretrained.save(folder / "pretrained")
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()

@@ -10,7 +10,15 @@ from evolving_attention.errors import InputError, reading
 from evolving_attention.recipe import Recipe
 from evolving_attention.tasks.family import family_of
 
-__all__ = ["check_same", "flat", "read_json", "settings", "write_json", "write_text"]
+__all__ = [
+    "check_same",
+    "flat",
+    "read_json",
+    "refuse_foreign",
+    "settings",
+    "write_json",
+    "write_text",
+]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -32,6 +40,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     with reading(path):
         return json.loads(path.read_text())
+
+
+def refuse_foreign(folder: Path, mark: str) -> None:
+    """Raise :class:`InputError` where a README.md that is not ours would be replaced.
+
+    Parameters
+    ----------
+    folder : Path
+        Where one will be written.
+    mark : str
+        The file that stands beside our own.
+    """
+    if (folder / "README.md").exists() and not (folder / mark).exists():
+        raise InputError(
+            f"{folder} holds the README.md of something else, which would be replaced: choose "
+            "another output."
+        )
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:

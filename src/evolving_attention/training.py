@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from evolving_attention.errors import InputError
 from evolving_attention.recipe import TrainingOptions
-from evolving_attention.trainer.arguments import check_options
+from evolving_attention.trainer.arguments import check_options, check_seed
 from evolving_attention.trainer.budget import number_of_epochs
 from evolving_attention.trainer.checkpoints import Checkpoints
 from evolving_attention.trainer.chosen import chosen_network, keep_chosen
@@ -27,7 +26,15 @@ from evolving_attention.trainer.processes import (
 from evolving_attention.trainer.quiet import quiet
 from evolving_attention.trainer.randomness import seeded
 
-__all__ = ["TrainedNetwork", "TrainingTask", "check_options", "quiet", "seeded", "train_network"]
+__all__ = [
+    "TrainedNetwork",
+    "TrainingTask",
+    "check_options",
+    "check_seed",
+    "quiet",
+    "seeded",
+    "train_network",
+]
 
 
 def train_network(
@@ -74,8 +81,7 @@ def train_network(
     network. Ctrl-C then ends them; checkpoints stay.
     """
     check_options(options)
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed must lie in [0, 2^32), got {seed}.")
+    check_seed(seed)
     connect()
     fitting = Fitting(task, options, seed, progress and is_first(), checkpoints, tensorboard)
     with seeded(seed):

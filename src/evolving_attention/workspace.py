@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe
-from evolving_attention.records import flat
+from evolving_attention.records import flat, refuse_foreign
 from evolving_attention.tasks.contracts import Data
 from evolving_attention.trainer.checkpoints import Checkpoints
 from evolving_attention.trainer.files import (
@@ -110,14 +110,16 @@ class Workspace:
             raise InputError("say --resume to go on with a run or --overwrite to replace it.")
         if self.is_unfinished and not resume and not overwrite:
             raise InputError(f"{self.run} holds an unfinished run: go on with --resume, {_AGAIN}.")
-        if self.is_unfinished or not (self.run / "config.json").exists():
+        if self.is_unfinished or overwrite:
+            return
+        refuse_foreign(self.run, "config.json")
+        if not (self.run / "config.json").exists():
             return
         if resume:
             raise InputError(f"{self.run} is finished: there is nothing to resume.")
-        if not overwrite:
-            raise InputError(
-                f"{self.run} already holds a run: choose another output, or say --overwrite."
-            )
+        raise InputError(
+            f"{self.run} already holds a run: choose another output, or say --overwrite."
+        )
 
     @contextmanager
     def telling(self) -> Iterator[None]:

@@ -344,6 +344,20 @@ class TestFailures:
             compare(recipe, tmp_path / "new", **options)
         assert not (tmp_path / "new").exists()
 
+    @pytest.mark.parametrize("seed", [-1, 2**32 - 1])
+    def test_seeds_that_are_none_are_told_before_anything_is_written(self, recipe, tmp_path, seed):
+        with one_sentence("seed must lie"):
+            compare(replace(recipe, seed=seed), tmp_path / "new", seeds=2)
+        assert not (tmp_path / "new").exists()
+
+    def test_a_page_of_something_else_is_not_replaced(self, recipe, tmp_path):
+        page = tmp_path / "project" / "README.md"
+        page.parent.mkdir()
+        page.write_text("# My project\n")
+        with one_sentence("README.md", "another output"):
+            compare(recipe, page.parent)
+        assert [*page.parent.iterdir()] == [page]
+
 
 class TestKinds:
     def test_the_header_of_a_file_tells_regression(self, mixed):

@@ -4,14 +4,14 @@ from collections import Counter
 
 from evolving_attention.comparison.plan import plan_runs
 from evolving_attention.comparison.variants import parse_variants
-from evolving_attention.recipe import TimeSeriesRecipe
+from evolving_attention.recipe import DataOptions, TimeSeriesRecipe
 from evolving_attention.tasks.time_series_family import TimeSeriesFamily
 from tests.small import one_sentence, two_classes, write_npz, write_ts
 
 
-def planned(sources, output, against=("twin",), seeds=2):
-    variants = parse_variants(against, "evolving")
-    return plan_runs(TimeSeriesRecipe(), variants, [str(each) for each in sources], seeds, output)
+def planned(sources, output, against=("twin",), seeds=2, recipe=None):
+    variants, sources = parse_variants(against, "evolving"), [str(each) for each in sources]
+    return plan_runs(recipe or TimeSeriesRecipe(), variants, sources, seeds, output)
 
 
 def test_a_file_may_have_any_name(tmp_path):
@@ -22,6 +22,12 @@ def test_a_file_may_have_any_name(tmp_path):
 def test_what_is_neither_a_file_nor_a_name_is_refused(tmp_path):
     with one_sentence("../nowhere", "neither a file"):
         planned(["../nowhere"], tmp_path)
+
+
+def test_a_test_file_that_is_not_there_is_refused(tmp_path):
+    recipe = TimeSeriesRecipe(data=DataOptions(test=str(tmp_path / "missing.ts")))
+    with one_sentence("there is no file", "missing.ts"):
+        planned([write_npz(tmp_path / "data.npz")], tmp_path / "out", recipe=recipe)
 
 
 def test_a_data_set_is_looked_at_once_for_all_variants_and_seeds(tmp_path, monkeypatch):

@@ -215,9 +215,9 @@ def test_a_model_refuses_a_ratio_that_its_heads_do_not_divide(option, value):
 @pytest.mark.parametrize(
     "ratios", [{"key_ratio": 0, "value_ratio": 0.5}, {"key_ratio": 0.5, "value_ratio": 0}], ids=str
 )
-def test_a_model_refuses_keys_without_values_and_values_without_keys(ratios):
+def test_keys_without_values_and_values_without_keys_are_refused(ratios):
     with pytest.raises(ValueError, match=r"key_ratio.*value_ratio.*both") as error:
-        EADCTransformerModel(small_config(**ratios))
+        small_config(**ratios)
     assert one_sentence(error)
 
 

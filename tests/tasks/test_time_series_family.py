@@ -4,6 +4,7 @@ import pytest
 
 from evolving_attention.recipe import (
     AugmentationOptions,
+    DataOptions,
     PretrainingOptions,
     ProcessingOptions,
     TimeSeriesRecipe,
@@ -12,7 +13,7 @@ from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_family import FAMILY
 from evolving_attention.tasks.time_series_fine_tuning import FineTuningTask
 from evolving_attention.tasks.time_series_pretraining import TimeSeriesPretrainingTask
-from tests.small import one_sentence
+from tests.small import one_sentence, write_npz
 from tests.tasks.test_pretrained import processor_of, small_model
 
 MASKING = PretrainingOptions(masked_share=0.3, mean_length=4.0, together=True)
@@ -86,3 +87,13 @@ def test_what_a_run_started_from_is_not_needed_to_load_it(folder):
 def test_what_pretraining_has_no_use_for_is_refused(options, words):
     with one_sentence(*words):
         FAMILY.task_to_train(TimeSeriesRecipe(task="time_series_pretraining", **options))
+
+
+def test_settings_tell_files_by_name_and_size_and_leave_the_name_of_what_is_not_there(tmp_path):
+    path = write_npz(tmp_path / "data.npz")
+    data = DataOptions(train=str(path), test="elsewhere/missing.ts")
+    assert FAMILY.data_settings(TimeSeriesRecipe(data=data)) == {
+        "layout": "channels_first",
+        "train": f"data.npz, {path.stat().st_size} bytes",
+        "test": "elsewhere/missing.ts",
+    }

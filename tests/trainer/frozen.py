@@ -1,10 +1,11 @@
 """Trainings whose batches may be cut: no dropout, no augmentation, fixed statistics of norms.
 
 ``torchrun --nproc-per-node 2 -m tests.trainer.frozen FOLDER`` writes what two processes make of
-each of them into a folder.
+each of them into a folder, and which threads each of them still has when it has taken leave.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from evolving_attention.models.masked_batch_norm import MaskedBatchNorm
 from evolving_attention.recipe import AugmentationOptions, TrainingOptions
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import LabelledSeries
+from evolving_attention.trainer.checkpoints import Checkpoints
 from evolving_attention.trainer.processes import disconnect, is_first
 from evolving_attention.training import train_network
 from tests.tasks.helpers import SMALL, sines_and_noise, waves
@@ -42,7 +44,7 @@ class FrozenTask(TimeSeriesTask):
         return model
 
 
-def train(name, model=None, **changes):
+def train(name, model=None, checkpoints=None, **changes):
     kind, cases, options = SCENARIOS[name]
     if kind == "regression":
         data, weight = waves(cases), None
@@ -57,16 +59,19 @@ def train(name, model=None, **changes):
         MODEL | (model or {}),
         TrainingOptions(**(defaults | options | changes)),
         seed=2,
+        checkpoints=checkpoints,
     )
 
 
 def main(folder):
     for name in SCENARIOS:
-        network = train(name)
+        network = train(name, checkpoints=Checkpoints(folder / "checkpoints", None))  # as commands
         if is_first():
             save_model(network.model, str(folder / f"{name}.safetensors"))
             (folder / f"{name}.json").write_text(json.dumps([network.epoch, network.history]))
     disconnect()
+    threads = [(thread / "comm").read_text() for thread in Path("/proc/self/task").glob("*")]
+    (folder / f"threads-{os.environ['RANK']}.json").write_text(json.dumps(threads))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,6 +66,15 @@ def folder(tmp_path_factory):
     done = subprocess.run(start, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux tells threads so")
+def test_processes_that_have_taken_leave_hold_no_thread_of_their_group(folder):
+    for process in (0, 1):
+        threads = json.loads((folder / f"threads-{process}.json").read_text())
+        assert threads
+        assert not [name for name in threads if "gloo" in name]
 
 
 @pytest.mark.slow

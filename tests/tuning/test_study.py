@@ -229,6 +229,17 @@ class TestFailures:
             tune(recipe, tmp_path / "new", **options)
         assert not (tmp_path / "new").exists()
 
+    def test_a_seed_that_is_none_is_told_before_anything_is_written(self, recipe, tmp_path):
+        with one_sentence("seed", "-1"):
+            tune(replace(recipe, seed=-1), tmp_path / "new", space=SPACE)
+        assert not (tmp_path / "new").exists()
+
+    def test_a_page_of_something_else_is_not_replaced(self, recipe, tmp_path, scored):
+        (tmp_path / "README.md").write_text("# My project\n")
+        with one_sentence("README.md", "another output"):
+            tune(recipe, tmp_path, trials=1, space=SPACE)
+        assert (tmp_path / "README.md").read_text() == "# My project\n"
+
 
 class TestTheScore:
     def data(self, make=two_classes, **options):

@@ -14,7 +14,14 @@ from evolving_attention.comparison.report import write_report
 from evolving_attention.comparison.variants import parse_variants
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe, check_supervised
-from evolving_attention.records import check_same, read_json, settings, write_json, write_text
+from evolving_attention.records import (
+    check_same,
+    read_json,
+    refuse_foreign,
+    settings,
+    write_json,
+    write_text,
+)
 
 __all__ = ["compare", "report"]
 
@@ -72,6 +79,7 @@ def compare(
     variants = parse_variants(against, name)
     plan = plan_runs(recipe, variants, data, seeds, output)
     unfinished(plan)  # other settings are refused before anything is written
+    refuse_foreign(output, "comparison.json")
     made_by = command or f"compare(recipe, against={list(against)}, seeds={seeds})"
     with FileLock(output / "locks" / "comparison.lock"):
         _note_settings(output, recipe, [variant.name for variant in variants], made_by)

@@ -12,7 +12,7 @@ from evolving_attention.errors import InputError, reason
 from evolving_attention.recipe import Recipe, check_literals
 from evolving_attention.records import settings
 from evolving_attention.tasks.family import family_of
-from evolving_attention.training import check_options
+from evolving_attention.training import check_options, check_seed
 
 __all__ = ["PlannedRun", "plan_runs"]
 
@@ -67,6 +67,8 @@ def plan_runs(
     """
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, got {seeds}.")
+    for seed in (recipe.seed, recipe.seed + seeds - 1):
+        check_seed(seed)
     recipes = {variant.name: variant.apply(recipe) for variant in variants}
     for name, changed in recipes.items():
         _check(name, changed)

@@ -29,6 +29,7 @@ __all__ = [
     "BranchDropout",
     "CausalConv1d",
     "attention_channels",
+    "check_ratios",
 ]
 
 
@@ -41,6 +42,15 @@ def attention_channels(channels: int, ratio: float, num_heads: int, name: str) -
             f"such as {num_heads / channels:g} or {2 * num_heads / channels:g}."
         )
     return size
+
+
+def check_ratios(key_ratio: float, value_ratio: float) -> None:
+    """Raise ``ValueError`` for keys without values, or values without keys."""
+    if (key_ratio == 0) != (value_ratio == 0):
+        raise ValueError(
+            f"key_ratio={key_ratio} and value_ratio={value_ratio} must both be 0 (no attention) or "
+            "both positive."
+        )
 
 
 class CausalConv1d(nn.Module):
@@ -146,11 +156,7 @@ class _AugmentedConvolution(nn.Module):
         super().__init__()
         key_size = attention_channels(out_channels, key_ratio, num_heads, "key_ratio")
         value_size = attention_channels(out_channels, value_ratio, num_heads, "value_ratio")
-        if (key_size == 0) != (value_size == 0):
-            raise ValueError(
-                f"key_ratio={key_ratio} and value_ratio={value_ratio} must both be 0 (no "
-                "attention) or both positive."
-            )
+        check_ratios(key_ratio, value_ratio)
         self.convolution: nn.Module | None = None
         if value_size < out_channels:
             self.convolution = make_convolution(out_channels - value_size)

@@ -7,7 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from evolving_attention.attention.checks import check_choice
-from evolving_attention.models.augmented_convolution import attention_channels
+from evolving_attention.models.augmented_convolution import attention_channels, check_ratios
 from evolving_attention.models.evolving_config import HasEvolution
 
 __all__ = ["VARIANTS", "EAAAResNetConfig"]
@@ -221,11 +221,7 @@ class EAAAResNetConfig(HasEvolution, PreTrainedConfig):
                 attention_channels(
                     self.convolution_channels(stage), getattr(self, name), heads, name
                 )
-        if (self.key_ratio == 0) != (self.value_ratio == 0):
-            raise ValueError(
-                f"key_ratio={self.key_ratio} and value_ratio={self.value_ratio} must both be 0 (no "
-                "attention) or both positive."
-            )
+        check_ratios(self.key_ratio, self.value_ratio)
 
     @classmethod
     def variant(cls, name: str, **options: Any) -> Self:

@@ -10,7 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from evolving_attention.attention.checks import check_choice
-from evolving_attention.models.augmented_convolution import attention_channels
+from evolving_attention.models.augmented_convolution import attention_channels, check_ratios
 from evolving_attention.models.evolving_config import HasEvolution
 from evolving_attention.models.pooling import POOLINGS
 
@@ -126,6 +126,7 @@ class EADCTransformerConfig(HasEvolution, PreTrainedConfig):
             attention_channels(
                 self.hidden_size, getattr(self, name), self.num_attention_heads, name
             )
+        check_ratios(self.key_ratio, self.value_ratio)
         if self.class_weights is not None and len(self.class_weights) != self.num_labels:
             raise ValueError(
                 f"class_weights must be as many as the {self.num_labels} classes, got "

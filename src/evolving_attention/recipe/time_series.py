@@ -128,7 +128,7 @@ class TimeSeriesRecipe(Recipe):
         Weigh classes inversely to their frequency.
     pretrained : str or None
         A run folder whose encoder, the network but for its head, is the start. Options of the model
-        that are not given, and the normalisation, follow that run.
+        that are not given, but for pooling and dropout, and the normalisation follow that run.
     freeze : bool
         Train only the head; the pretrained encoder stays as it is.
     seed : int

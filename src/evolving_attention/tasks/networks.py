@@ -70,6 +70,11 @@ def read_by_length(
         Makes a batch.
     patch_size, most_entries : int
         See :func:`batches_by_length`.
+
+    Raises
+    ------
+    InputError
+        What it says is not finite.
     """
     outputs: list[NDArray] = [np.empty(0)] * len(examples)
     model.eval()
@@ -78,6 +83,11 @@ def read_by_length(
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         for index, values in zip(indices, read(model, batch).float().cpu().numpy(), strict=True):
             outputs[index] = values
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"the network's output for case {index} is not finite: its training diverged, "
+                    "with too high a learning rate, or the case has extreme values."
+                )
     return np.stack(outputs)
 
 

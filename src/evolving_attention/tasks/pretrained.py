@@ -89,12 +89,17 @@ class PretrainedEncoder:
         }
         for name, value in own.items():
             asked = options.get(name, value)
-            if asked != value and not (name == "patch_size" and asked == "auto"):
-                raise InputError(
-                    f"{name} is {asked!r}, but {self.name} has {name}={value!r}; to start from it, "
-                    "leave the option out or set it to the same."
-                )
+            if not (name == "patch_size" and asked == "auto"):
+                self.check_same(name, asked, value)
         return options | own
+
+    def check_same(self, name: str, asked: object, own: object) -> None:
+        """Raise :class:`InputError` where an option that starting keeps is asked to be another."""
+        if asked != own:
+            raise InputError(
+                f"{name} is {asked!r}, but {self.name} has {name}={own!r}; to start from it, leave "
+                "the option out or set it to the same."
+            )
 
     def processor_for(
         self, series: Collection, longest: int, longer_series: str

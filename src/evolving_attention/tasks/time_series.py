@@ -47,7 +47,7 @@ from evolving_attention.tasks.time_series_batches import (
     collate,
     predict_logits,
 )
-from evolving_attention.tasks.time_series_data import Collection, LabelledSeries, as_numbers
+from evolving_attention.tasks.time_series_data import Collection, LabelledSeries
 from evolving_attention.tasks.time_series_processor import (
     TimeSeriesProcessor,
     observed_length,
@@ -284,7 +284,7 @@ class TimeSeriesTask:
         """Measure a network's outputs against targets in their own terms."""
         predicted = self.processor.decode(logits)
         if self.kind == "regression":
-            targets = as_numbers(targets).reshape(predicted.shape)
+            targets = self.processor.numbers(targets).reshape(predicted.shape)
             figures = {
                 "rmse": float(root_mean_squared_error(targets, predicted)),
                 "mae": float(mean_absolute_error(targets, predicted)),

@@ -260,7 +260,14 @@ def _check_alike(training: LabelledSeries, testing: LabelledSeries, kind: str) -
     channels, others = training.series[0].shape[0], testing.series[0].shape[0]
     if channels != others:
         raise InputError(f"the test series have {others} channels, those of training {channels}.")
-    if kind != "classification" or training.targets is None or testing.targets is None:
+    if kind == "pretraining" or training.targets is None or testing.targets is None:
+        return
+    if kind == "regression":
+        numbers, others = (np.size(part.targets[0]) for part in (training, testing))  # type: ignore[index]
+        if numbers != others:
+            raise InputError(
+                f"the test series have {others} targets each, those of training {numbers}."
+            )
         return
     known = set(training.targets.tolist())
     unknown = [label for label in testing.targets.tolist() if label not in known]
@@ -293,8 +300,18 @@ def check_targets(part: LabelledSeries | None, kind: str, source: str) -> None:
             part.targets = as_numbers(part.targets)
         else:
             check_labels(part.targets)
+            _check_whole(part.targets)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def _check_whole(labels: NDArray) -> None:
+    """Raise :class:`InputError` for broken numbers, which are the targets of a regression."""
+    if labels.dtype.kind == "f" and (broken := labels[labels % 1 != 0]).size:
+        raise InputError(
+            f"targets such as {broken[0]:g} are numbers, not classes: take a recipe of regression, "
+            "such as time_series/default_regression."
+        )
 
 
 def training_file(source: str) -> Path | None:

@@ -63,6 +63,9 @@ class FineTuningTask(TimeSeriesTask):
     ) -> None:
         self.pretraining = pretraining or PretrainingOptions()
         super().__init__(kind, processing, class_weight, augmentation, pretrained=pretrained)
+        if pretrained and processing and processing.differences != "auto":
+            own = pretrained.processor.differences
+            pretrained.check_same("differences", processing.differences, own)
         self.training = training or TrainingOptions()
         self.freeze = freeze
         self.progress = progress

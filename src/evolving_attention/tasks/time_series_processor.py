@@ -65,8 +65,8 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
         differences: int = 0,
         **fitted: Any,
     ) -> None:
-        if clip is not None and not 0 < clip < np.inf:
-            raise InputError(f"clip must be positive, or null for no clipping, got {clip}.")
+        if clip is not None and not (isinstance(clip, int | float) and 0 < clip < np.inf):
+            raise InputError(f"clip must be positive, or null for no clipping, got {clip!r}.")
         options = ProcessingOptions(normalization, clip, longer_series)  # type: ignore[arg-type]
         check_literals(options, "normalization", "longer_series")
         self.normalization = normalization
@@ -190,16 +190,21 @@ class TimeSeriesProcessor(ClassLabels, FeatureExtractionMixin):
 
     def encode(self, targets: NDArray) -> NDArray:
         """Turn labels into class numbers, or targets into standard units (cases, targets)."""
-        if not hasattr(self, "classes"):
-            self._check_learned("target_mean", "fit_classes or fit_targets")
-            targets_NO = as_numbers(targets).reshape(len(targets), -1)
-            if targets_NO.shape[1] != len(self.target_mean):
-                raise InputError(
-                    f"each series has {targets_NO.shape[1]} targets, those of training had "
-                    f"{len(self.target_mean)}."
-                )
-            return ((targets_NO - self.target_mean) / self.target_scale).astype(np.float32)
-        return super().encode(targets)
+        if hasattr(self, "classes"):
+            return super().encode(targets)
+        targets_NO = self.numbers(targets)
+        return ((targets_NO - self.target_mean) / self.target_scale).astype(np.float32)
+
+    def numbers(self, targets: NDArray) -> NDArray[np.float64]:
+        """Return regression targets (cases, targets), as many a series as in training."""
+        self._check_learned("target_mean", "fit_classes or fit_targets")
+        targets_NO = as_numbers(targets).reshape(len(targets), -1)
+        if targets_NO.shape[1] != len(self.target_mean):
+            raise InputError(
+                f"each series has {targets_NO.shape[1]} targets, those of training had "
+                f"{len(self.target_mean)}."
+            )
+        return targets_NO
 
     def decode(self, logits: NDArray) -> NDArray:
         """Turn a network's outputs into class labels, or into targets in their own units."""

@@ -17,7 +17,7 @@ from evolving_attention.recipe import (
 from evolving_attention.trainer.processes import process_count
 from evolving_attention.trainer.recomputation import check_recomputation
 
-__all__ = ["check_options", "optimizer_class", "training_arguments"]
+__all__ = ["check_options", "check_seed", "optimizer_class", "training_arguments"]
 
 
 def check_options(options: TrainingOptions) -> None:
@@ -42,6 +42,12 @@ def check_options(options: TrainingOptions) -> None:
             f"training.batch_size must be a multiple of {pieces}, training.gradient_accumulation "
             f"times the number of processes, got {options.batch_size}."
         )
+
+
+def check_seed(seed: int) -> None:
+    """Raise :class:`InputError` for a number that seeds nothing."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must lie in [0, 2^32), got {seed}.")
 
 
 def _is_count(value: Any) -> bool:

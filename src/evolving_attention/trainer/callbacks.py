@@ -32,12 +32,14 @@ class StopAtNonFiniteLoss(TrainerCallback):
         **_: Any,
     ) -> None:
         """Raise :class:`InputError` where the loss of an epoch is not finite."""
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss became {loss} in epoch {state.epoch:.0f}: lower training.learning_rate "
-                f"(now {args.learning_rate}) or look for extreme values in the data."
-            )
+        for name, title in (("loss", "loss"), ("eval_loss", "validation loss")):
+            loss = (logs or {}).get(name, 0.0)
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the {title} became {loss} in epoch {state.epoch:.0f}: lower "
+                    f"training.learning_rate (now {args.learning_rate}) or look for extreme values "
+                    "in the data."
+                )
 
 
 class StopAfter(TrainerCallback):

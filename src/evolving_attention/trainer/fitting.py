@@ -1,23 +1,26 @@
 """One training of a network: from its start, or from where a process that was killed left it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from accelerate.state import AcceleratorState
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import (
     EarlyStoppingCallback,
+    EvalPrediction,
     PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
     TrainerState,
 )
 
+from evolving_attention.errors import InputError
 from evolving_attention.recipe import TrainingOptions
 from evolving_attention.trainer.arguments import optimizer_class, training_arguments
 from evolving_attention.trainer.budget import tokens_of_update
@@ -139,7 +142,7 @@ class Fitting:
             train_dataset=train,
             eval_dataset=validation,
             processing_class=task.processor,
-            compute_metrics=task.compute_metrics,
+            compute_metrics=_of_finite_outputs(task.compute_metrics, options.learning_rate),
             preprocess_logits_for_metrics=getattr(task, "reduce_outputs", None),
             optimizer_cls_and_kwargs=optimizer_class(options),
             callbacks=[StopAtNonFiniteLoss()],
@@ -171,6 +174,25 @@ class Fitting:
         resumed = first_alone(checkpoints.newest)
         trainer.add_callback(WriteCheckpoints(trainer, checkpoints, best, self.clock, resumed))
         return resumed
+
+
+def _of_finite_outputs(
+    measure: Callable[[EvalPrediction], dict[str, float]] | None, learning_rate: float
+) -> Callable[[EvalPrediction], dict[str, float]] | None:
+    """Return a measure that refuses outputs which are not finite: metrics fail at them, or lie."""
+    if measure is None:
+        return None
+
+    def measure_finite(prediction: EvalPrediction) -> dict[str, float]:
+        outputs = prediction.predictions
+        if not np.isfinite(outputs[0] if isinstance(outputs, tuple) else outputs).all():
+            raise InputError(
+                "the network's outputs in validation are not finite: lower training.learning_rate "
+                f"(now {learning_rate}) or look for extreme values in the data."
+            )
+        return measure(prediction)
+
+    return measure_finite
 
 
 def _train(trainer: NetworkTrainer, resumed: Path | None) -> bool:

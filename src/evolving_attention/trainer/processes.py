@@ -4,6 +4,7 @@ The first process writes, prints and decides; the others follow. Everything here
 where there is one process.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -70,8 +71,14 @@ def connect() -> None:
 
 
 def disconnect() -> None:
-    """Take leave of the other processes, at the very end."""
+    """Take leave of the other processes, at the very end.
+
+    The last trainer refers to itself, and holds on to the group of processes. Were it left to the
+    interpreter's end, the group's threads would live until then, when an abort may end them.
+    """
     if process_count() > 1:
+        PartialState().wait_for_everyone()
+        gc.collect()
         PartialState().destroy_process_group()
 
 

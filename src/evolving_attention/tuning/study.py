@@ -10,10 +10,10 @@ from filelock import FileLock, Timeout
 
 from evolving_attention.errors import InputError, needing, reason
 from evolving_attention.recipe import Recipe, check_supervised
-from evolving_attention.records import check_same, settings
+from evolving_attention.records import check_same, refuse_foreign, settings
 from evolving_attention.tasks.contracts import Data
 from evolving_attention.tasks.family import Space, family_of
-from evolving_attention.training import check_options
+from evolving_attention.training import check_options, check_seed
 from evolving_attention.tuning.report import write_report
 from evolving_attention.tuning.scoring import score
 from evolving_attention.tuning.space import distributions, own_values, trial_recipe
@@ -77,6 +77,7 @@ def tune(
     output, space = Path(output), space or family_of(recipe).search_space
     _check(recipe, trials, folds, space)
     data = family_of(recipe).load_training(recipe)
+    refuse_foreign(output, "trials.db")
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / "tuning.lock").acquire(blocking=False):
@@ -101,6 +102,7 @@ def _check(recipe: Recipe, trials: int, folds: int, space: Space) -> None:
             raise InputError(f"{name} must be at least 1, got {value}.")
     check_supervised(recipe, "a search")
     check_options(recipe.training)
+    check_seed(recipe.seed)
     first = {
         name: written["choices"][0] if "choices" in written else written["low"]
         for name, written in space.items()
