@@ -308,8 +308,8 @@ def check_evolution(
     for name, share in (("alpha", alpha), ("beta", beta)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must lie in [0, 1], got {share}.")
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"{prefix}kernel_size must be a positive odd number, got {kernel_size}.")
+    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"{prefix}kernel_size must be a positive odd number, got {kernel_size!r}.")
     if initialization == "random":
         return
     start = f"{prefix}initialization='identity'"

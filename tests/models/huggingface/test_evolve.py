@@ -145,10 +145,17 @@ def test_a_module_that_is_no_model_of_transformers_is_refused():
         evolve(nn.Linear(2, 2))
 
 
-def test_options_that_do_not_fit_leave_the_model_as_it_was(plain):
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"activation": "relu", "initialization": "identity"}, "map_activation"),
+        ({"kernel_size": 3.0}, r"kernel_size must be a positive odd number, got 3\.0"),
+    ],
+)
+def test_options_that_do_not_fit_leave_the_model_as_it_was(plain, options, told):
     expected = outputs(plain)
-    with pytest.raises(ValueError, match="map_activation"):
-        evolve(plain, activation="relu", initialization="identity")
+    with pytest.raises(ValueError, match=told):
+        evolve(plain, **options)
     assert type(plain) is BertForSequenceClassification
     assert torch.equal(outputs(plain), expected)
 
