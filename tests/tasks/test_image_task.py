@@ -130,6 +130,14 @@ def test_images_without_classes_do_not_train():
 # The network
 
 
+def test_outputs_that_are_not_finite_are_no_prediction():
+    task, *_ = prepared()
+    model = task.build_model(SMALL)
+    torch.nn.init.constant_(model.get_parameter("classifier.bias"), float("nan"))
+    with one_sentence("case 0", "not finite", "learning rate"):
+        task.predict(model, small_images())
+
+
 @pytest.mark.parametrize(("side", "variant"), [(8, "tiny"), (32, "cifar"), (100, "50")])
 def test_the_size_of_the_images_chooses_the_network(side, variant):
     task, *_ = prepared(ImageTask(ImageProcessingOptions(image_size=side)))
@@ -383,6 +391,11 @@ def test_data_sets_are_placed_by_name_and_by_path(tmp_path):
     assert "pictures.npz" in FAMILY.data_settings(placed)["train"]
     with one_sentence("no images", "nowhere"):
         FAMILY.place(recipe, "nowhere")
+    write_folder(tmp_path / "more")
+    others = ImageRecipe(data=ImageDataOptions(test=str(tmp_path / "more")))
+    assert FAMILY.place(others, archive)[1].data.test == str(tmp_path / "more")
+    with one_sentence("no folder", "nowhere"):
+        FAMILY.place(ImageRecipe(data=ImageDataOptions(test="nowhere")), archive)
 
 
 def test_a_subset_is_drawn_from_every_class_alike_and_is_always_the_same(tmp_path):

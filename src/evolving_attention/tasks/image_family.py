@@ -15,6 +15,7 @@ from evolving_attention.tasks.image_data import ImageData
 from evolving_attention.tasks.image_model import check_model_options, model_options
 from evolving_attention.tasks.image_processor import check_processing
 from evolving_attention.tasks.image_sources import (
+    existing_folder,
     load_image_file,
     load_image_parts,
     load_image_training,
@@ -98,8 +99,10 @@ class ImageFamily(Family[ImageRecipe]):
         is_named = source == "digits" or source.startswith("hub:")
         if not is_named and not Path(source).exists():
             raise InputError(f"there are no images at {source!r}.")
+        if recipe.data.test is not None:
+            existing_folder(recipe.data.test)
         name = source.removeprefix("hub:").rpartition("/")[2] if is_named else Path(source).stem
-        return name, replace(recipe, data=replace(recipe.data, train=source, test=None))
+        return name, replace(recipe, data=replace(recipe.data, train=source))
 
     def data_settings(self, recipe: ImageRecipe) -> dict[str, Any]:
         """Return the names of the sources; files by name and size."""

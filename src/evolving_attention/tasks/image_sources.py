@@ -18,7 +18,13 @@ from evolving_attention.tasks.image_formats import (
     sheet_parts,
 )
 
-__all__ = ["IMAGE_SUFFIXES", "load_image_file", "load_image_parts", "load_image_training"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "existing_folder",
+    "load_image_file",
+    "load_image_parts",
+    "load_image_training",
+]
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -44,7 +50,7 @@ def load_image_parts(
     folders = _Folders(broken, workers)
     parts = _find(source, folders)
     if test is not None:
-        parts.test = partial(folders.by_class, _existing_folder(test))
+        parts.test = partial(folders.by_class, existing_folder(test))
     return parts.training(), None if parts.test is None else parts.test()
 
 
@@ -131,7 +137,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def _existing_folder(name: str) -> Path:
+def existing_folder(name: str) -> Path:
     if not Path(name).is_dir():
         raise InputError(f"there is no folder {name!r} of test images.")
     return Path(name)

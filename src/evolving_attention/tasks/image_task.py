@@ -38,7 +38,7 @@ from evolving_attention.tasks.image_model import (
     variant_for,
 )
 from evolving_attention.tasks.image_processor import ImageProcessor
-from evolving_attention.tasks.networks import load_model, probability_table
+from evolving_attention.tasks.networks import finite, load_model, probability_table
 from evolving_attention.tasks.splitting import split_by_class
 
 __all__ = ["ImageDataset", "ImageTask"]
@@ -205,6 +205,11 @@ class ImageTask:
         """Return what a network says of each image, in their order: ``(images, ...)``.
 
         ``read`` takes the network and a batch, and looks at no map.
+
+        Raises
+        ------
+        InputError
+            An output is not finite.
         """
         model.eval()
         rows = []
@@ -214,7 +219,7 @@ class ImageTask:
             pixel_values = batch["pixel_values"].to(model.device, model.dtype)
             with overwriting_maps():
                 rows.append(read(model, pixel_values).float().cpu().numpy())
-        return np.concatenate(rows)
+        return finite(np.concatenate(rows))
 
     def logits(self, model: PreTrainedModel, data: ImageData) -> NDArray[np.float32]:
         """Return a network's outputs ``(images, K)``."""

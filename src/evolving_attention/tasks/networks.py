@@ -20,6 +20,7 @@ from evolving_attention.training import quiet
 
 __all__ = [
     "batches_by_length",
+    "finite",
     "load_model",
     "probability_table",
     "read_by_length",
@@ -83,12 +84,21 @@ def read_by_length(
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         for index, values in zip(indices, read(model, batch).float().cpu().numpy(), strict=True):
             outputs[index] = values
-            if not np.isfinite(values).all():
-                raise InputError(
-                    f"the network's output for case {index} is not finite: its training diverged, "
-                    "with too high a learning rate, or the case has extreme values."
-                )
-    return np.stack(outputs)
+    return finite(np.stack(outputs))
+
+
+def finite(outputs: NDArray) -> NDArray:
+    """Return a network's outputs ``(cases, ...)``; raise :class:`InputError` unless all are finite.
+
+    Otherwise scores would be NaN, and the class the first.
+    """
+    broken = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+    if broken.any():
+        raise InputError(
+            f"the network's output for case {broken.argmax()} is not finite: its training diverged, "
+            "with too high a learning rate, or the case has extreme values."
+        )
+    return outputs
 
 
 def batches_by_length(
