@@ -138,6 +138,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def existing_folder(name: str) -> Path:
+    """Return a folder of test images; raise :class:`InputError` unless there is one."""
     if not Path(name).is_dir():
         raise InputError(f"there is no folder {name!r} of test images.")
     return Path(name)

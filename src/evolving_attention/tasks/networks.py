@@ -95,8 +95,8 @@ def finite(outputs: NDArray) -> NDArray:
     broken = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
     if broken.any():
         raise InputError(
-            f"the network's output for case {broken.argmax()} is not finite: its training diverged, "
-            "with too high a learning rate, or the case has extreme values."
+            f"the network's output for case {broken.argmax()} is not finite: its training "
+            "diverged, with too high a learning rate, or the case has extreme values."
         )
     return outputs
 
