@@ -65,7 +65,7 @@ def made_by(folder: Path) -> str:
 
 def without_paths(text: str) -> str:
     """Return a text with the names alone of data that lie in other folders."""
-    return re.sub(r"\.\./[\w/]*/(?=[\w])", "", text)
+    return re.sub(r"(?:\.\./)+[\w/]*/(?=\w)", "", text)
 
 
 def verdicts(results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]]) -> str:

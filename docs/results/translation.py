@@ -25,9 +25,11 @@ loss on the validation part; the test parts are read once a run, at its end. BLE
 sacreBLEU's, on text as it is published, cased and not cut into words. This page and the CSVs beside
 it are written by `docs/results/translation.py`.
 """
-SAID = """The gain is the mean over seeds of the difference to the twin with the same seed, of 100,
-with the 95 % interval of a paired t-test. *Ahead* and *behind* are said where the interval leaves
-out 0."""
+SAID = """Of 100, mean over seeds ± standard deviation. The gain is the mean over seeds of the
+difference to the twin with the same seed, with the 95 % interval of a paired t-test. *Ahead* and
+*behind* are said where the interval leaves out 0."""
+COST = """Seconds by the clock of a machine that had other work: [speed](#speed) is measured apart.
+Where the chosen epoch is the last, a network would have learned on."""
 
 
 def test_parts(results: pd.DataFrame) -> list[str]:
@@ -79,6 +81,7 @@ def section(folder: Path) -> str:
         f"### {title('loss').capitalize()} of a token",
         scores_table(finished, "loss"),
         "### Cost of a run",
+        COST,
         cost(finished, folder),
     ]
     return "\n\n".join(part for part in parts if part)
