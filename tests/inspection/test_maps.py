@@ -64,12 +64,13 @@ class TestTheChain:
     def test_each_series_has_its_own(self, run):
         assert not np.allclose(chain_of_maps(run, 0).maps, chain_of_maps(run, 1).maps)
 
-    def test_the_title_tells_series_target_and_prediction(self, run):
+    def test_it_tells_series_target_and_prediction(self, run):
         _, y = two_classes(cases=10, seed=1)
         predicted = run.predict(run.recipe.data.train)["prediction"]
         for sample in (0, 3, 9):
-            expected = f"series {sample}, target {y[sample]}, predicted {predicted[sample]}"
-            assert chain_of_maps(run, sample).title == expected
+            chain = chain_of_maps(run, sample)
+            assert chain.title == f"series {sample}, target {y[sample]}"
+            assert chain.prediction == str(predicted[sample])
 
     def test_a_loaded_run_has_the_same(self, run):
         assert_array_equal(chain_of_maps(Run.load(run.folder), 2).maps, chain_of_maps(run, 2).maps)
@@ -87,8 +88,7 @@ class TestTheChain:
 
     def test_a_regression_tells_numbers(self, patches):
         predicted = patches.predict(patches.recipe.data.train)["prediction"][1]
-        title = chain_of_maps(patches, 1).title
-        assert float(title.rsplit("predicted ", 1)[1]) == pytest.approx(predicted, rel=1e-4)
+        assert float(chain_of_maps(patches, 1).prediction) == pytest.approx(predicted, rel=1e-4)
 
 
 class TestOtherSeries:

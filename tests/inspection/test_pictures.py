@@ -29,7 +29,8 @@ def chain_of(layers=4, heads=3, positions=6, channels=2, patch_size=1, **changes
     probabilities = np.exp(maps) / np.exp(maps).sum(-1, keepdims=True)
     series = rng.normal(size=(channels, positions * patch_size))
     fields = {
-        "title": "series 3, target a, predicted b",
+        "title": "series 3, target a",
+        "prediction": "b",
         "series": series,
         "maps": maps,
         "probabilities": probabilities,
@@ -128,18 +129,18 @@ class TestTwoNetworks:
         assert_allclose(drawn[12 + 5], other.probabilities[1, 0], rtol=1e-6)
 
     def test_each_has_its_name_and_prediction(self):
-        one = chain_of(network="$evolving", title="series 3, target a, predicted a")
+        one = chain_of(network="$evolving", prediction="a")
         figure = draw_chain(one, against=chain_of(network="twin"))
         titles = [part.get_suptitle() for part in figure.subfigs[1:]]
         assert titles == ["$evolving, predicted a", "twin, predicted b"]
-        assert figure.get_suptitle().startswith("series 3, target a ")
+        assert figure.get_suptitle().startswith("series 3, target a   [")
 
     def test_networks_that_predict_nothing_are_told_by_name_alone(self):
-        one, other = (chain_of(network=name, title="series 3") for name in ("one", "other"))
+        one, other = (chain_of(network=name, prediction="") for name in ("one", "other"))
         figure = draw_chain(one, against=other)
         titles = [part.get_suptitle() for part in figure.subfigs if part.get_suptitle()]
         assert titles == ["one", "other"]
-        assert figure.get_suptitle().startswith("series 3 ")
+        assert figure.get_suptitle().startswith("series 3, target a   [")
         assert picture(figure).std() > 0.01
 
     @pytest.mark.filterwarnings("error")
@@ -163,7 +164,7 @@ class TestWhatIsHardToDraw:
         "title", ["target <$50K, predicted >$50K", "target $_, predicted $^", r"target $\x$"]
     )
     def test_a_label_with_signs_of_formulas_is_text(self, title):
-        figure = draw_chain(chain_of(title=title))
+        figure = draw_chain(chain_of(title=title, prediction=""))
         picture(figure)
         assert not any(text.get_parse_math() for text in figure.texts if title in text.get_text())
 

@@ -49,7 +49,7 @@ class TestChain:
         assert_array_equal(shown.numbers["value"], layers.ravel())
         row = shown.numbers.query("layer == 2 and head == 1 and query == 4 and key == 5")
         assert row["value"].tolist() == [layers[1, 0, 4, 5]]
-        assert shown.title == chain.title
+        assert shown.title == f"{chain.title}, predicted {chain.prediction}"
         assert shown.stem == f"{show}-3"
 
     def test_both_networks_see_the_same_series_of_a_file(self, pair, unlabelled):

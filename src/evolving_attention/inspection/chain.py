@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "with_prediction"]
 
 
 @dataclass
@@ -18,13 +18,15 @@ class Chain:
     Attributes
     ----------
     title : str
-        Which it is, its target and the prediction.
+        Which it is, and its target.
     series : array of shape (C, T)
         As it was given; of a text, without channels.
     maps, probabilities : array of shape (L, H, N, N)
         Logits before the softmax, and what comes after it.
     patch_size : int
         Steps a position.
+    prediction : str
+        What the network says; empty where it predicts nothing.
     network : str
         What the network is called, where there are several.
     texts : tuple of str, optional
@@ -38,11 +40,12 @@ class Chain:
     maps: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     patch_size: int
+    prediction: str = ""
     network: str = ""
     texts: tuple[str, ...] | None = None
     tokens: list[str] | None = None
 
-    def told(self) -> tuple[str, str]:
-        """Return the title without its prediction, and that: empty where nothing is predicted."""
-        title, told, prediction = self.title.rpartition(", predicted ")
-        return (title, prediction) if told else (self.title, "")
+
+def with_prediction(called: str, prediction: str) -> str:
+    """Return what to call an example or a network, with the prediction where there is one."""
+    return f"{called}, predicted {prediction}" if prediction else called

@@ -109,19 +109,21 @@ def chain_of_series(
     series : array of shape (C, T)
         The series, as it is.
     title : str
-        What to call it; the prediction, where there is one, is added.
+        What to call it.
     """
     (values,) = as_collection([series])
     check_attention(model)
     output = model(**inputs_of(model, processor, values), output_maps=True, output_attentions=True)
+    prediction = ""
     if "logits" in output:  # a network that is only pretrained predicts no label
-        title += f", predicted {processor.decode(output.logits.float().cpu().numpy())[0]}"
+        prediction = str(processor.decode(output.logits.float().cpu().numpy())[0])
     return Chain(
         title,
         values,
         _stack(output.maps),
         _stack(output.attentions),
         model.config.patch_size,
+        prediction,
     )
 
 

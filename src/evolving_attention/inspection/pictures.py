@@ -6,7 +6,7 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from evolving_attention.errors import InputError
-from evolving_attention.inspection.chain import Chain
+from evolving_attention.inspection.chain import Chain, with_prediction
 from evolving_attention.inspection.style import new_figure
 
 __all__ = ["draw_chain"]
@@ -68,13 +68,13 @@ def draw_chain(
 
 def shared_title(chains: list[Chain]) -> str:
     """Return the title of a picture of these chains: without the prediction where there are two."""
-    return chains[0].title if len(chains) == 1 else chains[0].told()[0]
+    (chain, *others) = chains
+    return chain.title if others else with_prediction(chain.title, chain.prediction)
 
 
 def own_title(chain: Chain) -> str:
     """Return the title of one chain beside another."""
-    _, prediction = chain.told()
-    return f"{chain.network}, predicted {prediction}" if prediction else chain.network
+    return with_prediction(chain.network, chain.prediction)
 
 
 def _images(chain: Chain, show: str, heads: int | None) -> NDArray[np.float32]:

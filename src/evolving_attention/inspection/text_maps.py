@@ -43,13 +43,14 @@ def chain_of_texts(
     texts : tuple of str
         The text, or the two of a pair.
     title : str
-        What to call it; the prediction, where there is one, is added.
+        What to call it.
     """
     inputs = token_inputs(model, task.processor, texts)
     with recorded_steps(model) as layers:
         output = model(**inputs)
+    prediction = ""
     if hasattr(task, "decode"):
-        title += f", predicted {task.decode(output.logits.float().cpu().numpy())[0]}"
+        prediction = str(task.decode(output.logits.float().cpu().numpy())[0])
     tokens = task.processor.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
     layers = layers[: _first_chain(model)]
     return Chain(
@@ -58,6 +59,7 @@ def chain_of_texts(
         _stack([steps.map_BHNM for steps in layers]),
         _stack([probabilities(steps.map_BHNM, steps.mask) for steps in layers]),
         patch_size=1,
+        prediction=prediction,
         texts=texts,
         tokens=[token.replace("\u0120", "") or token for token in tokens],
     )

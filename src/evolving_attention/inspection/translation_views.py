@@ -8,6 +8,7 @@ import pandas as pd
 
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.captions import CAPTIONS
+from evolving_attention.inspection.chain import with_prediction
 from evolving_attention.inspection.curves import draw_profile
 from evolving_attention.inspection.entries import entries
 from evolving_attention.inspection.kernel_pictures import draw_kernels
@@ -47,7 +48,7 @@ def _maps(networks: Networks, options: Any) -> tuple[list[TranslationMaps], str]
         maps.chains = [chain for chain in maps.chains if options.chain in (None, chain.name)]
         several.append(maps)
     if len(several) == 1:
-        title += f", predicted {several[0].written}"
+        title = with_prediction(title, several[0].written)
     return several, title
 
 

@@ -150,10 +150,9 @@ def _chains(networks: Networks, options: ViewOptions) -> list[Chain]:
     """Take one series, of the first network's data, through each network."""
     name, run = next(iter(networks.items()))
     chain = replace(chain_of_maps(run, options.sample, options.input), network=name)
-    title, _ = chain.told()
     example = chain.texts or chain.series
     others = [
-        replace(chain_of(other, example, title), network=name)
+        replace(chain_of(other, example, chain.title), network=name)
         for name, other in list(networks.items())[1:]
     ]
     return [chain, *others]
