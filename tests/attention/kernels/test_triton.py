@@ -370,8 +370,16 @@ def test_forward_derivatives_and_function_transforms_are_refused_and_not_zero():
 def test_a_second_derivative_is_refused_in_words():
     arguments = arguments_of(N=4, M=5)
     output, _ = evolving_attention(**arguments, backend="triton")
-    with pytest.raises(RuntimeError, match=r"no second derivatives: compute under .*'reference'"):
+    with pytest.raises(RuntimeError, match=r"no second derivatives, .*compute under .*'reference'"):
         torch.autograd.grad(output.sum(), arguments["query_BHNE"], create_graph=True)
+
+
+def test_batches_of_gradients_are_refused_in_words():
+    arguments = arguments_of(N=4, M=5)
+    output, _ = evolving_attention(**arguments, backend="triton")
+    several = torch.ones(2, *output.shape, dtype=output.dtype, device=output.device)
+    with pytest.raises(RuntimeError, match="no batches of gradients"):
+        torch.autograd.grad(output, arguments["query_BHNE"], several, is_grads_batched=True)
 
 
 def test_a_forced_backend_that_cannot_take_the_arguments_says_so():

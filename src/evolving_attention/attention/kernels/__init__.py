@@ -1,4 +1,4 @@
-"""Implementations of evolving attention beside the reference, one a file; none imports another.
+"""Implementations of evolving attention beside the reference; none imports another.
 
 A backend's module can be imported on any machine, without the engine it needs (Triton, a
 compiler). It has three functions. All take the arguments of the reference,

@@ -21,7 +21,6 @@ __all__ = [
     "Results",
     "Sizes",
     "array_of",
-    "check_gradients",
     "plan_for",
     "rows_of",
     "strided_rows_of",
@@ -122,23 +121,6 @@ def plan_for(
         nothing=torch.zeros(1, 1, 1, M, dtype=dtype, device="cpu").numpy(),
         everything=np.ones((1, 1, 1, M), np.uint8),
     )
-
-
-def check_gradients(*gradients: Tensor | None) -> None:
-    """Refuse what the compiled loops cannot do in a backward pass.
-
-    Gradients of gradients would count as constants without a word.
-    """
-    functorch = torch._C._functorch
-    if torch.is_grad_enabled() or any(
-        functorch.is_legacy_batchedtensor(each) or functorch.is_functorch_wrapped_tensor(each)
-        for each in gradients
-        if each is not None
-    ):
-        raise RuntimeError(
-            "this backend of evolving attention gives no second derivatives, and no batches of "
-            "gradients: compute under attention_backend('reference')."
-        )
 
 
 def array_of(tensor: Tensor) -> np.ndarray:

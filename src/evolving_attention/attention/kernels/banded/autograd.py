@@ -17,7 +17,6 @@ from evolving_attention.attention.kernels.banded.arguments import (
     Plan,
     Results,
     array_of,
-    check_gradients,
     plan_for,
     rows_of,
     strided_rows_of,
@@ -26,6 +25,7 @@ from evolving_attention.attention.kernels.banded.backward import backward, backw
 from evolving_attention.attention.kernels.banded.forward import forward, forward_scratch
 from evolving_attention.attention.kernels.banded.threads import chunks_of, run
 from evolving_attention.attention.kernels.banded.vectors import LANES
+from evolving_attention.attention.kernels.gradients import check_gradients
 
 __all__ = ["BandedAttention", "Options"]
 

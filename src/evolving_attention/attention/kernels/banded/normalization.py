@@ -11,7 +11,6 @@ from torch import Tensor
 
 from evolving_attention.attention.kernels.banded.arguments import (
     array_of,
-    check_gradients,
     rows_of,
 )
 from evolving_attention.attention.kernels.banded.forward import row_start
@@ -24,6 +23,7 @@ from evolving_attention.attention.kernels.banded.vectors import (
     over_line,
     where,
 )
+from evolving_attention.attention.kernels.gradients import check_gradients
 
 __all__ = ["NormalizeRows"]
 

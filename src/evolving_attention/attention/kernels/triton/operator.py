@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evolving_attention.attention.kernels.gradients import check_gradients
 from evolving_attention.attention.kernels.triton.arguments import Problem, Saved, sign_dtype
 from evolving_attention.attention.kernels.triton.launch import backward, forward
 
@@ -191,11 +192,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _differentiate(
     ctx: Any, output_gradient: Tensor | None, own_gradient: Tensor | None, *_: Any
 ) -> tuple[Tensor | None, ...]:
-    if torch.is_grad_enabled():
-        raise RuntimeError(
-            "this backend of evolving attention gives no second derivatives: compute under "
-            "attention_backend('reference')."
-        )
+    check_gradients(output_gradient, own_gradient)
     needed = list(ctx.needs_input_grad[: len(_NAMES)])
     gradients = iter(
         _backward(output_gradient, own_gradient, *ctx.saved_tensors, *ctx.options, needed)
