@@ -9,11 +9,20 @@ from evolving_attention.comparison.variants import (
     parse_variants,
     split_variants,
 )
-from evolving_attention.models import EADCTransformerConfig
-from evolving_attention.recipe import TimeSeriesRecipe
+from evolving_attention.models import (
+    EADCTransformerConfig,
+    EATransformerForConditionalGeneration,
+)
+from evolving_attention.models.huggingface.chains import CHAINS
+from evolving_attention.recipe import TimeSeriesRecipe, TranslationRecipe
 from evolving_attention.tasks.time_series import TimeSeriesTask
 from evolving_attention.tasks.time_series_data import LabelledSeries
+from evolving_attention.tasks.translation_network import make_config
+from tests.models.huggingface.helpers import evolutions
 from tests.small import SMALL_MODEL, one_sentence, two_classes
+
+#: Variants in which one chain evolves, and its window.
+ONE_CHAIN = {f"{chain}_chain": window for chain, window in CHAINS.items()}
 
 
 def config(text, model=None):
@@ -25,9 +34,17 @@ def config(text, model=None):
 
 
 class TestNamedVariants:
-    @pytest.mark.parametrize("name", VARIANTS)
+    @pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ONE_CHAIN])
     def test_every_one_makes_a_network_that_differs_from_the_recipes(self, name):
         assert config(name).to_dict() != config("same:model.hidden_size=8").to_dict()
+
+    @pytest.mark.parametrize("name", ONE_CHAIN)
+    def test_of_a_network_that_translates_one_chain_may_evolve(self, name):
+        recipe = TranslationRecipe(model={"preset": "tiny"})
+        changed = parse_variant(name).apply(recipe)
+        model = EATransformerForConditionalGeneration(make_config(changed.model, vocab_size=40))
+        evolving = {each.window for each in evolutions(model).values()}
+        assert evolving == {ONE_CHAIN[name]}
 
     @pytest.mark.parametrize(
         "model",

@@ -42,7 +42,15 @@ def pairs(lengths=LENGTHS, padding=0):
     [pytest.param(name, marks=pytest.mark.slow if name == "big" else ()) for name in PRESETS],
 )
 def test_every_preset_generates_with_a_cache_what_it_generates_without(preset, way):
-    model = network(preset)
+    assert_generates_the_same_with_a_cache(network(preset), way)
+
+
+@pytest.mark.parametrize("chain", ["encoder", "decoder", "cross"])
+def test_so_does_a_network_of_which_one_chain_evolves(chain):
+    assert_generates_the_same_with_a_cache(network(chains=[chain]), {"num_beams": 3})
+
+
+def assert_generates_the_same_with_a_cache(model, way):
     batch = pairs((5, 2))
     del batch["labels"]
     given = {"max_new_tokens": 6, "return_dict_in_generate": True, "output_logits": True} | way

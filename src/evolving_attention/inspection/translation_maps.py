@@ -18,10 +18,10 @@ from evolving_attention.attention import EvolvingAttention, probabilities
 from evolving_attention.errors import InputError
 from evolving_attention.inspection.profiles import profile_of_steps
 from evolving_attention.inspection.steps import Steps, recorded_steps
+from evolving_attention.models.huggingface.chains import CHAINS
 from evolving_attention.runs import Run
 
 __all__ = [
-    "CHAINS",
     "TranslationChain",
     "TranslationMaps",
     "chain_layers",
@@ -29,9 +29,6 @@ __all__ = [
     "maps_of_translation",
     "profile_of_translations",
 ]
-
-#: The chains, by the windows of their convolutions.
-CHAINS = {"encoder": "bidirectional", "decoder": "causal", "cross": "cross"}
 
 #: How a letter is decoded that is not whole, and the most bytes of one.
 _TORN, _BYTES = "\ufffd", 4

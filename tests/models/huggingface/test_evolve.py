@@ -12,17 +12,26 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertForSequenceClassification,
     BertModel,
+    T5ForConditionalGeneration,
 )
 
 from evolving_attention import evolve, load_evolved
+from evolving_attention.models.huggingface.chains import find_chains
 from tests.models.huggingface.helpers import (
     assert_same_weights,
     bert_config,
     evolutions,
     new_parameters,
     shaken,
+    t5_config,
     texts,
 )
+
+
+def t5():
+    torch.manual_seed(0)
+    return T5ForConditionalGeneration(t5_config()).double().eval()
+
 
 SAVED = "BertForSequenceClassification"
 
@@ -156,6 +165,57 @@ def test_options_that_do_not_fit_leave_the_model_as_it_was(plain, options, told)
     expected = outputs(plain)
     with pytest.raises(ValueError, match=told):
         evolve(plain, **options)
+    assert type(plain) is BertForSequenceClassification
+    assert torch.equal(outputs(plain), expected)
+
+
+@pytest.mark.parametrize("chains", [["cross"], ("decoder", "encoder")])
+def test_only_the_chains_that_are_named_evolve(chains):
+    model = evolve(t5(), initialization="random", chains=chains)
+    found = {chain.kind: chain.layers for chain in find_chains(model)}
+    assert sorted(found) == ["cross", "decoder", "encoder"]
+    for kind, layers in found.items():
+        evolving = [layer.evolution.evolves for layer in layers]
+        assert evolving == [False, *[kind in chains] * (len(layers) - 1)]
+
+
+def test_chains_that_do_not_evolve_have_the_bits_of_the_twin():
+    given = {"input_ids": torch.tensor([[5, 6, 7, 1]])}
+    states = [
+        evolve(t5(), **options).encoder(**given).last_hidden_state
+        for options in (
+            {"alpha": 0, "beta": 0, "initialization": "random"},
+            {"initialization": "random", "chains": ["decoder", "cross"]},
+        )
+    ]
+    assert torch.equal(*states)
+
+
+def test_a_loaded_model_evolves_in_the_same_chains(tmp_path):
+    model = evolve(t5(), initialization="random", chains=("decoder",)).eval()
+    model.save_pretrained(tmp_path)
+    loaded = load_evolved(tmp_path).eval()
+    assert_same_weights(loaded, model)
+    assert loaded.config.evolution["chains"] == ["decoder"]
+    source = torch.tensor([[5, 6, 7, 1]])
+    assert torch.equal(
+        loaded.generate(source, max_new_tokens=6), model.generate(source, max_new_tokens=6)
+    )
+
+
+@pytest.mark.parametrize(
+    ("chains", "told"),
+    [
+        (["cross"], r"has no chain 'cross' that could evolve; it has 'encoder'\."),
+        ("encoder", r"chains must be a list of 'encoder', 'decoder', 'cross', .* got 'encoder'\."),
+        (["encoder", "memory"], r"got \['encoder', 'memory'\]"),
+        ([], r"or None for all, got \[\]"),
+    ],
+)
+def test_chains_that_there_are_not_leave_the_model_as_it_was(plain, chains, told):
+    expected = outputs(plain)
+    with pytest.raises(ValueError, match=told):
+        evolve(plain, chains=chains)
     assert type(plain) is BertForSequenceClassification
     assert torch.equal(outputs(plain), expected)
 

@@ -16,7 +16,10 @@ from functools import cache
 from torch import nn
 from transformers import PreTrainedModel
 
-__all__ = ["Chain", "find_chains"]
+__all__ = ["CHAINS", "Chain", "find_chains"]
+
+#: What chains there are, by the windows of their convolutions.
+CHAINS = {"encoder": "bidirectional", "decoder": "causal", "cross": "cross"}
 
 _INTERFACE = "ALL_ATTENTION_FUNCTIONS"
 _CROSS = re.compile(r"cross|enc_?dec|encoder_?attn|encoder_?attention", re.IGNORECASE)
@@ -47,6 +50,11 @@ class Chain:
     layers: tuple[nn.Module, ...]
     num_heads: int
     window: str
+
+    @property
+    def kind(self) -> str:
+        """Its name in :data:`CHAINS`."""
+        return next(name for name, window in CHAINS.items() if window == self.window)
 
 
 def find_chains(model: nn.Module) -> list[Chain]:

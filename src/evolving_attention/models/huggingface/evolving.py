@@ -1,6 +1,7 @@
 """Evolution of any model of transformers: in place, in a class, saved and loaded."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -40,7 +41,8 @@ class EvolvingMixin:
     def __init__(self, config: PreTrainedConfig, *inputs: Any, **kwargs: Any) -> None:
         _check_outputs(config)
         super().__init__(config, *inputs, **kwargs)  # type: ignore[call-arg]
-        _attach(self, options_of(config), find_chains(self))  # type: ignore[arg-type]
+        options = options_of(config)
+        _attach(self, options, _chains_of(self, options))  # type: ignore[arg-type]
 
     def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
         is_new = not getattr(module, "_is_hf_initialized", False)
@@ -115,6 +117,7 @@ def evolve(
     initialization: str = "identity",
     learned_mixing: bool | None = None,
     normalize: bool = False,
+    chains: Sequence[str] | None = None,
 ) -> PreTrainedModel:
     """Let the attention maps of a model of transformers evolve from layer to layer, in place.
 
@@ -139,6 +142,8 @@ def evolve(
         Learn the shares in every layer. Default: for the identity start only, which needs it.
     normalize : bool
         Mix with the previous map after every row of it got mean 0 and variance 1.
+    chains : sequence of {"encoder", "decoder", "cross"}, optional
+        Which chains evolve; the others stay plain attention. Default: all there are.
 
     Returns
     -------
@@ -190,14 +195,15 @@ def evolve(
             map_initialization=initialization,
             learned_mixing=learned_mixing,
             normalize_maps=normalize,
+            chains=chains if chains is None or isinstance(chains, str) else list(chains),
         )
     )
     _check_outputs(model.config)
-    chains = find_chains(model)
+    found = _chains_of(model, options)
     _own_configs(model)
     model.config.evolution = asdict(options)
     model.__class__ = _evolving_class(type(model))  # type: ignore[arg-type]
-    _attach(model, options, chains)
+    _attach(model, options, found)
     return model
 
 
@@ -245,6 +251,19 @@ def _check_outputs(config: PreTrainedConfig) -> None:
         )
 
 
+def _chains_of(model: PreTrainedModel, options: EvolutionOptions) -> list[Chain]:
+    """Return the chains of a model; refuse to let one evolve that it has not."""
+    found = find_chains(model)
+    kinds = list(dict.fromkeys(chain.kind for chain in found))
+    for name in options.chains or ():
+        if name not in kinds:
+            raise ValueError(
+                f"{type(model).__name__} has no chain {name!r} that could evolve; it has "
+                f"{' and '.join(map(repr, kinds))}."
+            )
+    return found
+
+
 def _own_configs(model: PreTrainedModel) -> None:
     """Give a model configurations of its own: others may have been made from the same objects."""
     copies: dict[int, Any] = {}
@@ -260,9 +279,12 @@ def _attach(model: PreTrainedModel, options: EvolutionOptions, chains: list[Chai
         stack = stacks.setdefault(chain.stack, Stack(chain.stack))
         stack.chains = (*stack.chains, chain.name)
         stack.configs = (*stack.configs, *_config_of(chain.layers[0]))
+        evolves = options.chains is None or chain.kind in options.chains
+        has_residual = evolves and (options.alpha > 0 or bool(options.learned_mixing))
         for index, layer in enumerate(chain.layers):
-            link = Link(stack, chain.name, index, options.alpha > 0 or bool(options.learned_mixing))
-            layer.evolution = _layer_evolution(layer, chain, link, options)
+            link = Link(stack, chain.name, index, has_residual)
+            own = options.evolution_options(evolves=evolves and index > 0)
+            layer.evolution = _layer_evolution(layer, chain, link, own)
             if layer.evolution.needs_rows:
                 layer.register_forward_pre_hook(FindCache(stack), with_kwargs=True)
     for name, stack in stacks.items():
@@ -282,14 +304,9 @@ def _config_of(module: nn.Module) -> list[PreTrainedConfig]:
 
 
 def _layer_evolution(
-    layer: nn.Module, chain: Chain, link: Link, options: EvolutionOptions
+    layer: nn.Module, chain: Chain, link: Link, options: dict[str, Any]
 ) -> LayerEvolution:
-    evolution = LayerEvolution(
-        chain.num_heads,
-        link,
-        window=chain.window,
-        **options.evolution_options(evolves=link.index > 0),
-    )
+    evolution = LayerEvolution(chain.num_heads, link, window=chain.window, **options)
     like = next((each for each in layer.parameters() if each.is_floating_point()), torch.empty(0))
     return evolution.to(like.device, like.dtype).train(layer.training)
 

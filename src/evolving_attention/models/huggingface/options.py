@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from transformers import PreTrainedConfig
 
 from evolving_attention.models.evolving_config import HasEvolution
+from evolving_attention.models.huggingface.chains import CHAINS
 
 __all__ = ["EvolutionOptions", "EvolvingConfigMixin", "options_of"]
 
@@ -30,6 +31,9 @@ class EvolutionOptions(HasEvolution):
         Learn the shares in every layer. Default: for the identity start only, which needs it.
     normalize_maps : bool
         Mix with the previous map after every row of it got mean 0 and variance 1.
+    chains : list of {"encoder", "decoder", "cross"}, optional
+        Which chains evolve: of self-attention to both sides, of self-attention that looks back, of
+        cross-attention. The others are plain attention. Default: all there are.
     """
 
     alpha: float | int = 0.2
@@ -39,6 +43,19 @@ class EvolutionOptions(HasEvolution):
     map_initialization: str = "random"
     learned_mixing: bool | None = None
     normalize_maps: bool = False
+    chains: list[str] | str | None = None  # a single name is refused, in words
+
+    def check_evolution(self) -> None:
+        """Raise ``ValueError`` in one sentence unless the options make an evolution."""
+        super().check_evolution()
+        if self.chains is None:
+            return
+        names = [self.chains] if isinstance(self.chains, str) else self.chains
+        if isinstance(self.chains, str) or not names or not set(names) <= set(CHAINS):
+            raise ValueError(
+                f"chains must be a list of {', '.join(map(repr, CHAINS))}, or None for all, got "
+                f"{self.chains!r}."
+            )
 
 
 def options_of(holder: Any) -> EvolutionOptions:
