@@ -350,6 +350,14 @@ class TestFailures:
             compare(replace(recipe, seed=seed), tmp_path / "new", seeds=2)
         assert not (tmp_path / "new").exists()
 
+    def test_several_processes_that_train_one_network_are_refused(
+        self, recipe, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with one_sentence("a comparison trains one network after the other", "in 2", "torchrun"):
+            compare(recipe, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
     def test_a_page_of_something_else_is_not_replaced(self, recipe, tmp_path):
         page = tmp_path / "project" / "README.md"
         page.parent.mkdir()

@@ -234,6 +234,14 @@ class TestFailures:
             tune(replace(recipe, seed=-1), tmp_path / "new", space=SPACE)
         assert not (tmp_path / "new").exists()
 
+    def test_several_processes_that_train_one_network_are_refused(
+        self, recipe, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with one_sentence("a search trains one network after the other", "in 2", "torchrun"):
+            tune(recipe, tmp_path / "new", space=SPACE)
+        assert not (tmp_path / "new").exists()
+
     def test_a_page_of_something_else_is_not_replaced(self, recipe, tmp_path, scored):
         (tmp_path / "README.md").write_text("# My project\n")
         with one_sentence("README.md", "another output"):

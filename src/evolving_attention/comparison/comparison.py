@@ -22,6 +22,7 @@ from evolving_attention.records import (
     write_json,
     write_text,
 )
+from evolving_attention.trainer.processes import check_alone
 
 __all__ = ["compare", "report"]
 
@@ -74,6 +75,7 @@ def compare(
     InputError
         A setting does not work, or the folder's runs were made with other settings.
     """
+    check_alone("a comparison")
     check_supervised(recipe, "a comparison")
     output = Path(output)
     variants = parse_variants(against, name)

@@ -19,6 +19,7 @@ from evolving_attention.errors import InputError
 
 __all__ = [
     "ToldByAnotherError",
+    "check_alone",
     "connect",
     "disconnect",
     "first_alone",
@@ -68,6 +69,15 @@ def connect() -> None:
             )
     if process_count() > 1:
         PartialState(cpu=not torch.accelerator.is_available())
+
+
+def check_alone(purpose: str) -> None:
+    """Raise :class:`InputError` under torchrun: each process would train a network of its own."""
+    if process_count() > 1:
+        raise InputError(
+            f"{purpose} trains one network after the other, each in one process, and was started "
+            f"in {process_count()}: start it without torchrun or accelerate launch."
+        )
 
 
 def disconnect() -> None:

@@ -13,6 +13,7 @@ from evolving_attention.recipe import Recipe, check_supervised
 from evolving_attention.records import check_same, refuse_foreign, settings
 from evolving_attention.tasks.contracts import Data
 from evolving_attention.tasks.family import Space, family_of
+from evolving_attention.trainer.processes import check_alone
 from evolving_attention.training import check_options, check_seed
 from evolving_attention.tuning.report import write_report
 from evolving_attention.tuning.scoring import score
@@ -100,6 +101,7 @@ def _check(recipe: Recipe, trials: int, folds: int, space: Space) -> None:
     for name, value in (("trials", trials), ("folds", folds)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}.")
+    check_alone("a search")
     check_supervised(recipe, "a search")
     check_options(recipe.training)
     check_seed(recipe.seed)
