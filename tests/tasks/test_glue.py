@@ -208,8 +208,15 @@ def test_a_damaged_checkpoint_is_told_by_its_file(folders, tmp_path):
 
     strange = {f"backbone.{name}": weight for name, weight in weights.items()}
     save_file(strange, folder / "model.safetensors", {"format": "pt"})
-    with one_sentence("holds none of its weights"):
+    with one_sentence("lacks", "weights, such as bert.embeddings"):
         start()
+    without = {name: weight for name, weight in weights.items() if "layer.1.output" not in name}
+    save_file(without, folder / "model.safetensors", {"format": "pt"})
+    with one_sentence(f"lacks {len(weights) - len(without)} of", "such as bert.encoder.layer.1."):
+        start()
+    without = {name: weight for name, weight in weights.items() if "pooler" not in name}
+    save_file(without, folder / "model.safetensors", {"format": "pt"})
+    start()  # which many checkpoints have not
     (folder / "model.safetensors").write_bytes(b"abc")
     with one_sentence("cannot be made"):
         start()
