@@ -96,6 +96,14 @@ def test_a_pixel_that_is_none_is_refused(told, words):
         pixel_of(told, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("option", "instead"), [("position", "name a pixel"), ("heads", "the mean of the heads")]
+)
+def test_an_option_that_images_do_not_take_is_refused(runs, option, instead):
+    with one_sentence(option, "not for image networks", instead):
+        view("query", runs[0], None, ViewOptions(**{option: 1}))
+
+
 def test_the_middle_is_the_default():
     assert pixel_of(None, 9, 4) == (4, 2)
 

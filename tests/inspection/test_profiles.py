@@ -97,6 +97,11 @@ def test_a_network_without_attention_is_told(tmp_path, series):
         profile(plain.model, plain.task.processor, series)
 
 
+def test_no_example_is_told(run):
+    with one_sentence("no example to measure"):
+        profile(run.model, run.task.processor, [])
+
+
 def test_the_summary_averages_heads_and_tells_the_spread_over_series():
     rows = [
         {"network": "a", "series": series, "layer": 1, "head": head, "entropy": value}

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from evolving_attention.attention import probabilities
+from evolving_attention.errors import InputError
 from evolving_attention.inspection import measures
 from evolving_attention.inspection.maps import check_attention, inputs_of
 from evolving_attention.inspection.steps import Steps, recorded_steps
@@ -51,6 +52,11 @@ def profile(model: PreTrainedModel, processor: Any, examples: Iterable[Any]) -> 
         A row for each series, layer and head, all from 1 but the series; columns ``series``,
         ``layer``, ``head`` and those of :data:`MEASURES`. NaN where there is nothing to measure,
         such as the residual of a first layer.
+
+    Raises
+    ------
+    InputError
+        The network has no attention, or there is no example.
     """
     check_attention(model)
     rows = []
@@ -63,6 +69,8 @@ def profile(model: PreTrainedModel, processor: Any, examples: Iterable[Any]) -> 
             table.insert(0, "layer", layer)
             table.insert(0, "series", number)
             rows.append(table)
+    if not rows:
+        raise InputError("there is no example to measure; give one or more.")
     return pd.concat(rows, ignore_index=True)
 
 

@@ -42,7 +42,7 @@ class ViewOptions:
     sample : int
         Number of the series of the chain and of the query, from 0.
     position : int, optional
-        The query, from 0. Default: the middle of the series.
+        The query, from 0. Default: the middle of the series. Of an image, see ``pixel``.
     samples : int, optional
         How many series the measures are taken of, evenly spaced, 64 by default; how many at the
         most teach, and test, those that judge the quality of maps, 512 by default.
@@ -125,6 +125,9 @@ def view(
     for option, family in _FOR.items():
         if getattr(options, option) is not None and run.recipe.family != family:
             raise InputError(f"{option} is for {family} networks; this one is of another kind.")
+    for option, instead in _NOT_FOR_IMAGES.items():
+        if getattr(options, option) is not None and run.recipe.family == "image":
+            raise InputError(f"{option} is not for image networks: {instead}.")
     if own := _OF_FAMILIES.get(run.recipe.family, {}).get(name):
         return View(*own(networks, options))
     return VIEWS[name](networks, options)
@@ -288,6 +291,9 @@ def _count(options: ViewOptions, default: int) -> int:
 
 #: Options that only one family's views take.
 _FOR = {"pixel": "image", "chain": "translation"}
+
+#: Options that the views of images do not take, and what there is instead.
+_NOT_FOR_IMAGES = {"position": "name a pixel", "heads": "the mean of the heads is drawn"}
 
 #: Views that differ from those of series, by family and name.
 _OF_FAMILIES: dict[str, Any] = {"image": IMAGE_VIEWS, "translation": TRANSLATION_VIEWS}
