@@ -1,5 +1,6 @@
 """The scripts that write the pages of results: what they tell of finished comparisons."""
 
+import json
 import re
 import runpy
 import sys
@@ -124,8 +125,15 @@ def test_the_page_of_translation_tells_every_test_part(page, monkeypatch, tmp_pa
     results["bleu_news"], results["chrf_news"] = results["bleu"] - 1, 54.0
     results.to_csv(folder / "results.csv", index=False)
     (folder / "comparison.json").write_text('{"settings": {"training.epochs": 4}}')
+    for variant in scores:
+        for seed in range(seeds):
+            path = folder / "runs" / "bark" / variant / f"seed-{seed}"
+            path.mkdir(parents=True)
+            losses = [{"epoch": n, "validation_loss": 4.0 - n + seed} for n in (1, 2, 3, 4)]
+            (path / "metrics.json").write_text(json.dumps({"history": losses}))
     run("translation.py", monkeypatch, folder)
     text = (tmp_path / "translation.md").read_text()
+    assert "## bark_de_en" in text
     mean, news = {
         1: ("36.00 | 35.00 | +1.00 | – | 1 |", "35.00 | 34.00 | +1.00 | – | 1 |"),
         2: ("36.50 ± 0.71 | 35.25 ± 0.35 | +1.25 | [", "35.50 ± 0.71 | 34.25 ± 0.35 | +1.25 | ["),
@@ -133,6 +141,9 @@ def test_the_page_of_translation_tells_every_test_part(page, monkeypatch, tmp_pa
     assert f"| bark | mean | evolving | {mean}" in text
     assert f"| bark | news | evolving | {news}" in text
     assert "| bark | twin | 3.0 of 4 | 9 s | 1,000 |" in text
+    loss = {1: "1.000", 2: "1.500"}[seeds]
+    assert f"| 3 | {loss} | {loss} |" in text
+    assert len(pd.read_csv(tmp_path / "translation_learning_bark_de_en.csv")) == 2 * seeds * 4
 
 
 def test_the_page_of_time_series_has_the_comparisons_report(page, monkeypatch, tmp_path):

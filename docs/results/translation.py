@@ -12,7 +12,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pandas as pd
-from page import finished_runs, keep, made_by, verdict, write_page, write_runs
+from page import FOLDER, finished_runs, keep, made_by, verdict, write_page, write_runs
 
 from evolving_attention.comparison.statistics import paired_gains
 from evolving_attention.comparison.tables import markdown, scores_table, title
@@ -28,6 +28,8 @@ it are written by `docs/results/translation.py`.
 SAID = """Of 100, mean over seeds ± standard deviation. The gain is the mean over seeds of the
 difference to the twin with the same seed, with the 95 % interval of a paired t-test. *Ahead* and
 *behind* are said where the interval leaves out 0."""
+LEARNING = """By epoch, the mean over seeds: that of the last epochs' mean weights, by which the epoch
+is chosen."""
 COST = """Seconds by the clock of a machine that had other work: [speed](#speed) is measured apart.
 Where the chosen epoch is the last, a network would have learned on."""
 
@@ -70,7 +72,7 @@ def section(folder: Path) -> str:
     """Return what a comparison found."""
     finished = finished_runs(folder)
     parts = [
-        f"## {', '.join(map(str, finished['data'].unique()))}",
+        f"## {folder.name}",
         made_by(folder),
         "### BLEU",
         SAID,
@@ -80,6 +82,7 @@ def section(folder: Path) -> str:
         verdicts(finished, "chrf"),
         f"### {title('loss').capitalize()} of a token",
         scores_table(finished, "loss"),
+        learning(folder, finished),
         "### Cost of a run",
         COST,
         cost(finished, folder),
@@ -93,6 +96,30 @@ def _signatures(folder: Path) -> str:
         signatures = json.loads(path.read_text()).get("signatures", {})
         return "\n".join(f"- `{each}`" for each in signatures.values())
     return ""
+
+
+def learning(folder: Path, results: pd.DataFrame) -> str:
+    """Tell the validation loss epoch by epoch, where all runs of the folder have theirs."""
+    runs = [
+        (run["variant"], folder / "runs" / run["data"] / run["variant"] / f"seed-{run['seed']}")
+        for run in results.to_dict("records")
+    ]
+    if not all((path / "metrics.json").is_file() for _, path in runs):
+        return ""
+    table = pd.concat(
+        pd.DataFrame(json.loads((path / "metrics.json").read_text())["history"]).assign(
+            variant=variant, seed=path.name.removeprefix("seed-")
+        )
+        for variant, path in runs
+    )
+    columns = ["variant", "seed", "epoch", "validation_loss"]
+    table[columns].to_csv(FOLDER / f"translation_learning_{folder.name}.csv", index=False)
+    means = table.pivot_table("validation_loss", "epoch", "variant", sort=False).sort_index()
+    last = int(means.index[-1])
+    shown = means.loc[means.index.isin(range(last, 0, -max(1, last // 8)))]
+    rows = [[str(epoch), *(f"{loss:.3f}" for loss in losses)] for epoch, losses in shown.iterrows()]
+    told = markdown(["epoch", *map(str, means.columns)], rows)
+    return "\n\n".join(["### Validation loss of a token", LEARNING, told])
 
 
 def cost(results: pd.DataFrame, folder: Path) -> str:
