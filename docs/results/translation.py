@@ -28,8 +28,8 @@ it are written by `docs/results/translation.py`.
 SAID = """Of 100, mean over seeds ± standard deviation. The gain is the mean over seeds of the
 difference to the twin with the same seed, with the 95 % interval of a paired t-test. *Ahead* and
 *behind* are said where the interval leaves out 0."""
-LEARNING = """By epoch, the mean over seeds: that of the last epochs' mean weights, by which the epoch
-is chosen."""
+LEARNING = """By epoch, the mean over seeds; of the mean of the last epochs' weights, by which the
+epoch is chosen."""
 COST = """Seconds by the clock of a machine that had other work: [speed](#speed) is measured apart.
 Where the chosen epoch is the last, a network would have learned on."""
 
