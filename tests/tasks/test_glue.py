@@ -71,6 +71,23 @@ def test_a_text_is_judged_alike_alone_and_in_company(folders):
     np.testing.assert_allclose(together[3], alone[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_a_special_token_that_stands_in_a_text_is_text(folders, tmp_path, architecture, pretrained):
+    start = Start(architecture=architecture)
+    if pretrained:
+        start = Start(str(write_checkpoint(tmp_path / architecture, architecture)))
+    processing = dataclasses.replace(PROCESSING, vocab_size=400)
+    task = GlueTask(describe("RTE"), processing, start)
+    task.split(load_train(str(folders["RTE"])), 0.0, 0)
+    task.processor.save_pretrained(tmp_path / "saved")
+    for processor in (task.processor, AutoTokenizer.from_pretrained(tmp_path / "saved")):
+        mark, end = processor.mask_token, processor.sep_token_id
+        ids = processor(f"the {mark} cat {processor.sep_token}", "it")["input_ids"]
+        assert processor.mask_token_id not in ids
+        assert ids.count(end) == processor("the cat", "it")["input_ids"].count(end)
+
+
 def test_a_batch_in_pieces_is_the_same_update(folders):
     data = load_train(str(folders["STS-B"]))
     whole, pieces = (

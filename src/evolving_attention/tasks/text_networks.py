@@ -24,7 +24,7 @@ from evolving_attention.errors import InputError, reason
 from evolving_attention.models.huggingface.options import EvolutionOptions, options_of
 from evolving_attention.recipe import TextProcessingOptions
 from evolving_attention.tasks.networks import unknown_option
-from evolving_attention.tasks.text_tokenizer import train_tokenizer
+from evolving_attention.tasks.text_tokenizer import TEXT_IS_TEXT, train_tokenizer
 from evolving_attention.training import quiet
 
 __all__ = [
@@ -113,7 +113,7 @@ class Start:
     ) -> PreTrainedTokenizerBase:
         """Return the tokenizer of the pretrained network, or learn one from texts."""
         if self.config is not None:
-            tokenizer = self._read(AutoTokenizer, *_TOKENS)
+            tokenizer = self._read(AutoTokenizer, *_TOKENS, **TEXT_IS_TEXT)
             longest = _longest_input(self.config)
             tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
             return tokenizer
@@ -125,7 +125,7 @@ class Start:
             max_length=processing.max_length,
         )
 
-    def _read(self, auto_class: Any, *files: str) -> Any:
+    def _read(self, auto_class: Any, *files: str, **options: Any) -> Any:
         """Read the first of the files that there is."""
         assert self.pretrained is not None
         folder = Path(self.pretrained).expanduser()
@@ -134,7 +134,9 @@ class Start:
             raise InputError(f"{folder} holds no pretrained network: {files[0]} is missing.")
         try:
             with quiet():
-                return auto_class.from_pretrained(folder if folder.is_dir() else self.pretrained)
+                return auto_class.from_pretrained(
+                    folder if folder.is_dir() else self.pretrained, **options
+                )
         except Exception as error:  # the Hub's, the network's, those of a damaged file
             raise InputError(
                 f"{self.pretrained} is no folder with a pretrained network, and no network could "

@@ -1,6 +1,7 @@
 """Tokenizers for networks that are made from nothing, learned from the texts that train them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -9,10 +10,13 @@ from transformers import BertTokenizer, PreTrainedTokenizerBase, RobertaTokenize
 
 from evolving_attention.errors import InputError
 
-__all__ = ["TOKENIZERS", "train_tokenizer"]
+__all__ = ["TEXT_IS_TEXT", "TOKENIZERS", "train_tokenizer"]
 
 #: The architectures whose form of tokens can be learned.
 TOKENIZERS = ("bert", "roberta")
+
+#: Of every tokenizer: a special token that stands in a text, as "[SEP]", is text. It is saved.
+TEXT_IS_TEXT: dict[str, Any] = {"split_special_tokens": True}
 
 
 def train_tokenizer(
@@ -46,9 +50,8 @@ def train_tokenizer(
     if vocab_size < 1:
         raise InputError(f"processing.vocab_size must be at least 1, got {vocab_size}.")
     if architecture == "roberta":
-        learned = RobertaTokenizer(model_max_length=max_length).train_new_from_iterator(
-            texts, vocab_size, show_progress=False
-        )
+        plain = RobertaTokenizer(model_max_length=max_length, **TEXT_IS_TEXT)
+        learned = plain.train_new_from_iterator(texts, vocab_size, show_progress=False)
     else:
         learned = _wordpiece(texts, vocab_size, lowercase, max_length)
     if len(learned) > vocab_size:
@@ -94,4 +97,5 @@ def _wordpiece(
         vocab={token: number for number, token in enumerate(ordered)},
         do_lower_case=lowercase,
         model_max_length=max_length,
+        **TEXT_IS_TEXT,
     )
