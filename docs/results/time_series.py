@@ -30,9 +30,10 @@ Defaults were chosen on TRAIN parts only ([decisions](../decisions.md)); TEST is
 its end, and chooses nothing. This page and the CSVs beside it are written by
 `docs/results/time_series.py`.
 
-AppliancesEnergy is rebuilt from its raw source to the published size; which windows are the test
-part is our choice (chronological), so its RMSE is not comparable with published ones. What was
-tried to make evolution help is told in the [decisions](../decisions.md).
+AppliancesEnergy and IEEEPPG are rebuilt from their raw sources to the published sizes; which
+windows of AppliancesEnergy are the test part is our choice (chronological), so its RMSE is not
+comparable with published ones. What was tried to make evolution help is told in the
+[decisions](../decisions.md).
 """
 
 EARLIER = """## Earlier defaults, on TEST
