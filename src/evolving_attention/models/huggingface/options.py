@@ -48,10 +48,8 @@ class EvolutionOptions(HasEvolution):
     def check_evolution(self) -> None:
         """Raise ``ValueError`` in one sentence unless the options make an evolution."""
         super().check_evolution()
-        if self.chains is None:
-            return
-        names = [self.chains] if isinstance(self.chains, str) else self.chains
-        if isinstance(self.chains, str) or not names or not set(names) <= set(CHAINS):
+        is_list = isinstance(self.chains, list) and len(self.chains) > 0
+        if self.chains is not None and not (is_list and set(self.chains) <= set(CHAINS)):
             raise ValueError(
                 f"chains must be a list of {', '.join(map(repr, CHAINS))}, or None for all, got "
                 f"{self.chains!r}."
