@@ -100,18 +100,14 @@ def _signatures(folder: Path) -> str:
 
 def learning(folder: Path, results: pd.DataFrame) -> str:
     """Tell the validation loss epoch by epoch, where all runs of the folder have theirs."""
-    runs = [
-        (run["variant"], folder / "runs" / run["data"] / run["variant"] / f"seed-{run['seed']}")
-        for run in results.to_dict("records")
-    ]
-    if not all((path / "metrics.json").is_file() for _, path in runs):
-        return ""
-    table = pd.concat(
-        pd.DataFrame(json.loads((path / "metrics.json").read_text())["history"]).assign(
-            variant=variant, seed=path.name.removeprefix("seed-")
-        )
-        for variant, path in runs
-    )
+    tables = []
+    for run in results.to_dict("records"):
+        where = folder / "runs" / run["data"] / run["variant"] / f"seed-{run['seed']}"
+        if not (where / "metrics.json").is_file():
+            return ""
+        history = pd.DataFrame(json.loads((where / "metrics.json").read_text())["history"])
+        tables.append(history.assign(variant=run["variant"], seed=run["seed"]))
+    table = pd.concat(tables)
     columns = ["variant", "seed", "epoch", "validation_loss"]
     table[columns].to_csv(FOLDER / f"translation_learning_{folder.name}.csv", index=False)
     means = table.pivot_table("validation_loss", "epoch", "variant", sort=False).sort_index()

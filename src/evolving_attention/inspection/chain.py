@@ -47,5 +47,6 @@ class Chain:
 
 
 def with_prediction(called: str, prediction: str) -> str:
-    """Return what to call an example or a network, with the prediction where there is one."""
-    return f"{called}, predicted {prediction}" if prediction else called
+    """Return what to call an example or a network, and the prediction; either may be empty."""
+    told = f"predicted {prediction}" if prediction else ""
+    return ", ".join(filter(None, (called, told)))

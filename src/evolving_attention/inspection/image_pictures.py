@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from evolving_attention.errors import InputError
+from evolving_attention.inspection.chain import with_prediction
 from evolving_attention.inspection.image_maps import ImageMaps
 from evolving_attention.inspection.style import new_figure
 
@@ -64,8 +65,8 @@ def _panels(
     figure.suptitle(f"{several[0].title}: {what}", fontsize=11, parse_math=False)
     parts = figure.subfigures(len(several), 1, squeeze=False, height_ratios=rows)[:, 0]
     for part, image, count in zip(parts, several, rows, strict=True):
-        told = f"{image.network}, predicted {image.prediction}" if image.network else ""
-        part.suptitle(told or f"predicted {image.prediction}", fontsize=9, parse_math=False)
+        told = with_prediction(image.network, image.prediction)
+        part.suptitle(told, fontsize=9, parse_math=False)
         panels = part.subplots(count, columns, squeeze=False).ravel()
         _draw_picture(panels[0], image)
         panels[0].set_title("as the network sees it", fontsize=7)

@@ -27,18 +27,17 @@ from tests.models.huggingface.helpers import (
     texts,
 )
 
-
-def t5():
-    torch.manual_seed(0)
-    return T5ForConditionalGeneration(t5_config()).double().eval()
-
-
 SAVED = "BertForSequenceClassification"
 
 
 @pytest.fixture
 def plain():
     return BertForSequenceClassification(bert_config()).double().eval()
+
+
+def t5():
+    torch.manual_seed(0)
+    return T5ForConditionalGeneration(t5_config()).double().eval()
 
 
 def outputs(model, **options):
