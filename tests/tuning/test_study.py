@@ -66,6 +66,18 @@ def trials(folder):
 
 
 class TestTheSearch:
+    def test_of_a_pretrained_network_leaves_what_its_weights_fix(self, recipe, folder, tmp_path):
+        start = train(replace(recipe, output=str(folder / "start"))).folder
+        tune(replace(recipe, pretrained=str(start), model={}), tmp_path, trials=3)
+        done = trials(tmp_path)
+        assert (done["state"] == "complete").all()
+        searched = set(done) & set(family_of(recipe).search_space)
+        assert searched == {
+            "model.hidden_dropout",
+            "training.learning_rate",
+            "training.weight_decay",
+        }
+
     def test_finds_a_better_recipe_and_leaves_it_as_yaml(self, recipe, tmp_path, scored):
         best = tune(recipe, tmp_path, trials=15, space=SPACE)
         assert abs(best.model["alpha"] - 0.2) < 0.11

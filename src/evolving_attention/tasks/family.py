@@ -53,7 +53,7 @@ class Family(ABC, Generic[R]):
     #: Whether predictions are lines of text, one for each line of input, written as they come.
     writes_lines: bool = False
 
-    #: What ``tune`` searches where nobody says so.
+    #: What ``tune`` searches where nobody says so, of a network that starts from chance.
     search_space: Space = SEARCH_SPACE
 
     @abstractmethod
@@ -116,6 +116,10 @@ class Family(ABC, Generic[R]):
             return "log_loss", False
         task = self.task_of(recipe)
         return task.metric, task.greater_is_better
+
+    def space_of(self, recipe: R) -> Space:
+        """Return what ``tune`` searches of a recipe: what its network can be given."""
+        return self.search_space
 
     def fitted(self, recipe: R, searched: Collection[str]) -> R:
         """Return a recipe with the options that a search has set as its model can take them."""

@@ -18,10 +18,10 @@ from evolving_attention.tasks.time_series_data import Collection
 from evolving_attention.tasks.time_series_processor import TimeSeriesProcessor
 from evolving_attention.training import quiet
 
-__all__ = ["PretrainedEncoder"]
+__all__ = ["FREE_OPTIONS", "PretrainedEncoder"]
 
-#: Options that the encoder's weights do not depend on, and those that follow from the data.
-_FREE = (
+#: Options that the encoder's weights do not depend on.
+FREE_OPTIONS = (
     "pooling",
     "hidden_dropout",
     "attention_dropout",
@@ -29,6 +29,8 @@ _FREE = (
     "label_smoothing",
     "class_weights",
 )
+
+#: Options that follow from the data.
 _OF_THE_DATA = ("input_size", "max_length")
 
 #: What a processor knows of labels, which are those of another task.
@@ -85,7 +87,7 @@ class PretrainedEncoder:
         own = {
             name: getattr(self.model.config, name)
             for name in EADCTransformerConfig.__annotations__
-            if name not in (*_FREE, *_OF_THE_DATA)
+            if name not in (*FREE_OPTIONS, *_OF_THE_DATA)
         }
         for name, value in own.items():
             asked = options.get(name, value)

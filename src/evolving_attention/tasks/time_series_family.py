@@ -12,8 +12,8 @@ from evolving_attention.errors import InputError
 from evolving_attention.models.ea_dc_transformer import EADCTransformerConfig
 from evolving_attention.recipe import AugmentationOptions, TimeSeriesRecipe
 from evolving_attention.tasks.augmentation import check_augmentation
-from evolving_attention.tasks.family import SEARCH_SPACE, Family, check_source
-from evolving_attention.tasks.pretrained import PretrainedEncoder
+from evolving_attention.tasks.family import SEARCH_SPACE, Family, Space, check_source
+from evolving_attention.tasks.pretrained import FREE_OPTIONS, PretrainedEncoder
 from evolving_attention.tasks.time_series import TimeSeriesTask, check_model_options, model_options
 from evolving_attention.tasks.time_series_data import (
     LabelledSeries,
@@ -109,6 +109,17 @@ class TimeSeriesFamily(Family[TimeSeriesRecipe]):
         """Return the recipe's options of the EA-DC-Transformer over its defaults."""
         check_model_options(recipe.model)
         return model_options() | recipe.model
+
+    def space_of(self, recipe: TimeSeriesRecipe) -> Space:
+        """Return the space of the family; of a pretrained encoder without what its weights fix."""
+        if recipe.pretrained is None:
+            return self.search_space
+        free = [f"model.{name}" for name in FREE_OPTIONS]
+        return {
+            name: written
+            for name, written in self.search_space.items()
+            if name in free or not name.startswith("model.")
+        }
 
     def fitted(self, recipe: TimeSeriesRecipe, searched: Collection[str]) -> TimeSeriesRecipe:
         """Make key and value ratios the nearest that the heads can share.

@@ -56,7 +56,7 @@ def tune(
         1: each trial is scored on a held-out part, ``training.validation`` or a fifth; more: by
         cross-validation.
     space : mapping
-        What is searched; default: the ``search_space`` of the recipe's family.
+        What is searched; default: what the recipe's family gives, ``space_of`` the recipe.
     prune : bool
         With folds: stop a trial that after a fold is worse than the median of those before.
     command : str, optional
@@ -75,7 +75,7 @@ def tune(
         A setting does not work, the folder's trials were made with other settings, another process
         is at it, or no trial came to its end.
     """
-    output, space = Path(output), space or family_of(recipe).search_space
+    output, space = Path(output), space or family_of(recipe).space_of(recipe)
     _check(recipe, trials, folds, space)
     data = family_of(recipe).load_training(recipe)
     refuse_foreign(output, "trials.db")
