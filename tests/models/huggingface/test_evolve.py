@@ -219,6 +219,13 @@ def test_chains_that_there_are_not_leave_the_model_as_it_was(plain, chains, told
     assert torch.equal(outputs(plain), expected)
 
 
+def test_weights_that_are_not_in_memory_are_refused(plain):
+    plain.bert.encoder.layer[1].to("meta")
+    with pytest.raises(ValueError, match="not in memory"):
+        evolve(plain)
+    assert not new_parameters(plain)
+
+
 def test_another_attention_is_refused(plain):
     model = evolve(plain)
     with pytest.raises(ValueError, match="'sdpa'"):

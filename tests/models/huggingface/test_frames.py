@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.testing import assert_close
@@ -135,6 +136,13 @@ def test_a_layer_left_out_hands_the_map_before_on():
     model.bert.encoder.layer = nn.ModuleList([first, left_out, last])
     left_out.forward = lambda hidden, *_, **__: hidden  # as layer drop does
     assert_close(model(**texts()).logits, shorter)
+
+
+def test_maps_come_along_where_layers_are_on_several_devices():
+    model = evolving("decoder")
+    for module in (*model.model.layers[1:], model.model.norm, model.lm_head):
+        add_hook_to_module(module.to("meta"), AlignDevicesHook("meta"))  # as accelerate spreads
+    assert model(**texts()).logits.is_meta
 
 
 def test_a_layer_that_runs_twice_is_refused():

@@ -200,6 +200,7 @@ def evolve(
     )
     _check_outputs(model.config)
     found = _chains_of(model, options)
+    _check_loaded(model, found)
     _own_configs(model)
     model.config.evolution = asdict(options)
     model.__class__ = _evolving_class(type(model))  # type: ignore[arg-type]
@@ -262,6 +263,16 @@ def _chains_of(model: PreTrainedModel, options: EvolutionOptions) -> list[Chain]
                 f"{' and '.join(map(repr, kinds))}."
             )
     return found
+
+
+def _check_loaded(model: PreTrainedModel, chains: list[Chain]) -> None:
+    """Refuse layers whose weights are elsewhere: what they get would have no values either."""
+    layers = [layer for chain in chains for layer in chain.layers]
+    if any(weight.is_meta for layer in layers for weight in layer.parameters()):
+        raise ValueError(
+            f"weights of this {type(model).__name__} are not in memory (offloaded, or on the meta "
+            "device); load it whole, evolve it, and spread it after that."
+        )
 
 
 def _own_configs(model: PreTrainedModel) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedConfig
 
@@ -92,8 +93,11 @@ class Frame:
     query_mask: Tensor | None = None
     cache: Cache | None = None
 
-    def previous_map(self, link: Link) -> Tensor | None:
-        """Return the map that this layer mixes with: of the nearest layer before that ran."""
+    def previous_map(self, link: Link, device: torch.device) -> Tensor | None:
+        """Return the map that this layer mixes with: of the nearest layer before that ran.
+
+        It comes along where a model is spread over devices, layer by layer.
+        """
         if link.chain not in self.maps:
             return None
         index, map_BHNM = self.maps[link.chain]
@@ -102,7 +106,7 @@ class Frame:
                 f"layer {link.index} of the chain {link.chain} was called after layer {index}; "
                 "layers that run more than once in a forward pass cannot evolve."
             )
-        return map_BHNM
+        return map_BHNM.to(device)
 
     def hand_on(self, link: Link, map_BHNM: Tensor) -> None:
         """Keep a layer's map for the next layer of its chain."""

@@ -151,7 +151,8 @@ def evolving_attention_forward(
         _check_lengths(place, rows, N, M, is_causal)
         mask = _mask_queries(mask, frame, place.window, N, M)
         _check_direction(place, mask)
-        arguments = (query_BHNE, key_BHME, value_BHMV, frame.previous_map(place.link))
+        previous_map = frame.previous_map(place.link, query_BHNE.device)
+        arguments = (query_BHNE, key_BHME, value_BHMV, previous_map)
         output_BHNV, map_BHNM = place(*arguments, mask=mask, rows=rows, **options)
         frame.hand_on(place.link, map_BHNM)
     weights = probabilities(map_BHNM, mask) if _wants_weights(kwargs) else None
