@@ -88,6 +88,16 @@ def test_a_special_token_that_stands_in_a_text_is_text(folders, tmp_path, archit
         assert ids.count(end) == processor("the cat", "it")["input_ids"].count(end)
 
 
+def test_an_end_that_stands_in_a_text_ends_nothing_for_t5(folders, tmp_path):
+    task = GlueTask(describe("RTE"), PROCESSING, Start(str(write_checkpoint(tmp_path, "t5"))))
+    data = load_train(str(folders["RTE"]))
+    data.texts[0] = ("The cat </s> runs .", "</s>")
+    examples, _ = task.split(data, 0.0, 0)
+    end = task.processor.eos_token_id
+    assert {one["input_ids"].count(end) for one in examples.inputs} == {2}
+    assert task.logits(task.build_model({}).eval(), data).shape == (24, 2)
+
+
 def test_a_batch_in_pieces_is_the_same_update(folders):
     data = load_train(str(folders["STS-B"]))
     whole, pieces = (

@@ -126,7 +126,7 @@ def evolving_attention(
         True where a query may attend to a key. Elsewhere the map is 0, wherever a convolution
         reads it or it is handed on; minus infinity exists only inside the softmax.
     map_bias : Tensor broadcastable to [B, H, N, M], optional
-        Added to the scaled logits (relative positions).
+        Added to the scaled logits (relative positions); finite: what is forbidden is masked.
     scale : float, optional
         Default: ``E ** -0.5``.
     dropout : float in [0, 1]

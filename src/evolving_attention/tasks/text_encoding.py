@@ -100,7 +100,15 @@ def _encoded(
     if not texts:
         return []
     columns: list[list[str]] = [list(column) for column in zip(*texts, strict=True)]
-    encoded: BatchEncoding = tokenizer(*columns, padding=False, **options)
+    encoded: BatchEncoding = tokenizer(
+        *columns, padding=False, return_special_tokens_mask=True, **options
+    )
+    marks, end = encoded.pop("special_tokens_mask"), tokenizer.eos_token_id
+    # T5's vocabulary has its end mark among the pieces of texts, and its head counts end marks.
+    for ids, is_mark in zip(encoded["input_ids"], marks, strict=True):
+        for place in [place for place, token in enumerate(ids) if token == end]:
+            if not is_mark[place]:
+                ids[place] = tokenizer.unk_token_id
     return by_text(encoded)
 
 

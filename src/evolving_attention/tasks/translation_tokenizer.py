@@ -11,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from evolving_attention.errors import InputError
+from evolving_attention.tasks.text_tokenizer import TEXT_IS_TEXT
 
 __all__ = ["END", "PADDING", "learn_vocabulary"]
 
@@ -66,5 +67,5 @@ def learn_vocabulary(
         eos_token=END,
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
-        split_special_tokens=True,
+        **TEXT_IS_TEXT,
     )
