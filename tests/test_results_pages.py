@@ -115,6 +115,7 @@ def test_the_page_of_glue_tells_every_form_against_the_twin(page, monkeypatch, t
     text = (tmp_path / "glue.md").read_text()
     assert "## bark" in text
     assert "| bark | random | twin | +0.50 |" in text
+    assert "| bark | random | bark | +0.50 | [-1.00, +2.00] | no difference shown |" in text
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -138,6 +139,7 @@ def test_the_page_of_translation_tells_every_test_part(page, monkeypatch, tmp_pa
         1: ("36.00 | 35.00 | +1.00 | – | 1 |", "35.00 | 34.00 | +1.00 | – | 1 |"),
         2: ("36.50 ± 0.71 | 35.25 ± 0.35 | +1.25 | [", "35.50 ± 0.71 | 34.25 ± 0.35 | +1.25 | ["),
     }[seeds]
+    assert f"| bark_de_en | evolving | {mean}" in text
     assert f"| bark | mean | evolving | {mean}" in text
     assert f"| bark | news | evolving | {news}" in text
     assert "| bark | twin | 3.0 of 4 | 9 s | 1,000 |" in text

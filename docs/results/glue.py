@@ -8,12 +8,14 @@ The comparisons are made by the commands that stand in the page. ``--choice`` is
 """
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from page import (
     SAID,
     finished_runs,
+    interval,
     keep,
     made_by,
     seconds,
@@ -23,6 +25,7 @@ from page import (
 )
 
 from evolving_attention.comparison.results import METRICS
+from evolving_attention.comparison.statistics import summarise_gains
 from evolving_attention.comparison.tables import gains_table, markdown, scores_table, title
 
 INTRODUCTION = """# GLUE
@@ -40,6 +43,24 @@ theirs.
 """
 
 
+IN_SHORT = """What a network gains over its twin in the score, in points, the mean over tasks, with
+the 95 % interval of a bootstrap over tasks and seeds."""
+
+
+def in_short(folders: Sequence[Path]) -> str:
+    """Tell of each comparison what its networks gain over the twin."""
+    rows = []
+    for folder in folders:
+        finished = finished_runs(folder)
+        for form in _forms(finished):
+            gain = summarise_gains(_beside_twin(finished, form), "score", form).iloc[0]
+            told, shown = interval(gain["low"], gain["high"], "+.2f")
+            tasks = ", ".join(finished["data"].unique())
+            rows.append([_name(folder), form, tasks, f"{gain['gain']:+.2f}", told, shown])
+    header = ["", "network", "tasks", "gain", "95 % interval", ""]
+    return "\n\n".join(["## In short", IN_SHORT, markdown(header, rows)])
+
+
 def metrics(results: pd.DataFrame) -> str:
     """Return the official metrics of each task, mean and deviation over seeds."""
     parts = []
@@ -54,7 +75,7 @@ def section(folder: Path) -> str:
     """Return what a comparison found."""
     finished = finished_runs(folder)
     parts = [
-        f"## {folder.name.removeprefix('glue_').replace('_', ' ')}",
+        f"## {_name(folder)}",
         made_by(folder),
         "### Gains over the twin",
         SAID.format(metric="score", unit="points"),
@@ -70,10 +91,16 @@ def section(folder: Path) -> str:
 
 
 def _over_tasks(results: pd.DataFrame, form: str) -> str:
-    pair = results[results["variant"].isin([form, "twin"])]
-    return f"`{form}`, the interval from a bootstrap over tasks and seeds:\n\n" + gains_table(
-        pair, ["score"], form
-    )
+    table = gains_table(_beside_twin(results, form), ["score"], form)
+    return f"`{form}`, the interval from a bootstrap over tasks and seeds:\n\n{table}"
+
+
+def _beside_twin(results: pd.DataFrame, form: str) -> pd.DataFrame:
+    return results[results["variant"].isin([form, "twin"])]
+
+
+def _name(folder: Path) -> str:
+    return folder.name.removeprefix("glue_").replace("_", " ")
 
 
 def _forms(results: pd.DataFrame) -> list[str]:
@@ -116,7 +143,7 @@ def main() -> None:
     parser.add_argument("--steps", type=Path)
     options = parser.parse_args()
     write_runs(options.comparisons, "glue.csv")
-    parts = [INTRODUCTION, *map(section, options.comparisons)]
+    parts = [INTRODUCTION, in_short(options.comparisons), *map(section, options.comparisons)]
     parts += [choice(options.choice)] if options.choice else []
     parts += [steps(options.steps)] if options.steps else []
     write_page("glue.md", parts)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
@@ -17,6 +18,7 @@ __all__ = [
     "FOLDER",
     "SAID",
     "finished_runs",
+    "interval",
     "keep",
     "made_by",
     "on_train",
@@ -82,12 +84,19 @@ def verdicts(results: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]
 
 def verdict(gains: NDArray, form: str) -> list[str]:
     """Return the mean of gains over seeds, its interval, their number and what they show."""
-    told = [format(gains.mean(), form), "–", str(len(gains)), ""]
+    low = high = np.nan
     if len(gains) > 1 and gains.std() > 1e-9:  # more than the dust of floating point
         low, high = ttest_1samp(gains, 0).confidence_interval()
-        shown = "ahead" if low > 0 else "behind" if high < 0 else "no difference shown"
-        told[1], told[3] = f"[{low:{form}}, {high:{form}}]", shown
-    return told
+    told, shown = interval(low, high, form)
+    return [format(gains.mean(), form), told, str(len(gains)), shown]
+
+
+def interval(low: float, high: float, form: str) -> tuple[str, str]:
+    """Return the interval of a gain and what it shows; a dash and nothing where there is none."""
+    if np.isnan(low):
+        return "–", ""
+    shown = "ahead" if low > 0 else "behind" if high < 0 else "no difference shown"
+    return f"[{low:{form}}, {high:{form}}]", shown
 
 
 def seconds(results: pd.DataFrame) -> str:

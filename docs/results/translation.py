@@ -9,6 +9,7 @@ The comparisons are made by the commands that stand in the page. ``--speed`` is 
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,7 @@ loss on the validation part; the test parts are read once a run, at its end. BLE
 sacreBLEU's, on text as it is published, cased and not cut into words. This page and the CSVs beside
 it are written by `docs/results/translation.py`.
 """
+IN_SHORT = "BLEU, the mean over the test parts; what the columns are stands below."
 SAID = """Of 100, mean over seeds ± standard deviation. The gain is the mean over seeds of the
 difference to the twin with the same seed, with the 95 % interval of a paired t-test. *Ahead* and
 *behind* are said where the interval leaves out 0."""
@@ -53,6 +55,17 @@ def verdicts(results: pd.DataFrame, metric: str) -> str:
             ]
     header = ["data", "part", "evolution", "network", "twin", "gain", "95 % interval", "seeds", ""]
     return markdown(header, rows)
+
+
+def in_short(folders: Sequence[Path]) -> str:
+    """Tell of each comparison what evolution gains over the twin, the mean over test parts."""
+    rows = []
+    for folder in folders:
+        finished = finished_runs(folder)
+        for form in _forms(finished):
+            rows.append([folder.name, *_figures(finished, "bleu", form)])
+    header = ["", "evolution", "network", "twin", "gain", "95 % interval", "seeds", ""]
+    return "\n\n".join(["## In short", IN_SHORT, markdown(header, rows)])
 
 
 def _figures(runs: pd.DataFrame, metric: str, form: str) -> list[str]:
@@ -158,7 +171,7 @@ def main() -> None:
     parser.add_argument("--speed", type=Path)
     options = parser.parse_args()
     write_runs(options.comparisons, "translation.csv")
-    parts = [INTRODUCTION, *map(section, options.comparisons)]
+    parts = [INTRODUCTION, in_short(options.comparisons), *map(section, options.comparisons)]
     parts += [speed(options.speed)] if options.speed else []
     write_page("translation.md", parts)
 
