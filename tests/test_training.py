@@ -420,12 +420,26 @@ def test_a_warmup_of_so_many_updates_and_a_rate_that_falls_with_their_root():
     assert rates / OPTIONS.learning_rate == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_evolution_may_learn_at_a_rate_of_its_own(average):
+    options = {"average": average, "schedule": "constant", "warmup": 0.0}
+    assert same_weights(
+        train(**options), train(**options, evolution_learning_rate=OPTIONS.learning_rate)
+    )
+    one, two = (train(**options, evolution_learning_rate=1e-30, epochs=n) for n in (1, 2))
+    same = {name for name in state(one) if torch.equal(state(one)[name], state(two)[name])}
+    evolution = {name for name, _ in one.model.named_parameters() if ".evolution." in name}
+    assert evolution
+    assert same & {name for name, _ in one.model.named_parameters()} == evolution
+
+
 # Options
 
 OUT_OF_RANGE = {
     "epochs": [0, -1],
     "batch_size": [0],
     "learning_rate": [0.0, -1e-3, NAN, INF],
+    "evolution_learning_rate": [0.0, -1e-3, NAN, INF],
     "weight_decay": [-0.1, NAN],
     "warmup": [-0.1, 1.5, NAN, INF],
     "gradient_clip": [-1.0, INF],

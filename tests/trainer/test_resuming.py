@@ -22,7 +22,7 @@ SETTINGS = {
     "refit": {"refit": True, "select_by": "metric"},
     "radam": {"optimizer": "radam", "gradient_accumulation": 2},
     "sgd": {"optimizer": "sgd", "schedule": "steps", "average": 0.9},
-    "averaged": {"average": 0.9, "select_by": "metric"},
+    "averaged": {"average": 0.9, "select_by": "metric", "evolution_learning_rate": 0.1},
     "bfloat16": {"precision": "bfloat16", "gradient_checkpointing": True},
 }
 

@@ -28,6 +28,9 @@ class TrainingOptions:
         Pieces a batch is cut into to save memory, computed one after the other.
     learning_rate : float
         Highest learning rate, after the warm-up.
+    evolution_learning_rate : float or None
+        That of evolution's own parameters, convolutions over maps and learned shares: at the rates
+        of fine-tuning they would hardly leave their start. None: as all others.
     weight_decay : float
         Decay of the weights, but for biases and norms.
     optimizer : {"adamw", "radam", "sgd"}
@@ -69,6 +72,7 @@ class TrainingOptions:
     batch_size: int = 16
     gradient_accumulation: int = 1
     learning_rate: float = 3e-3
+    evolution_learning_rate: float | None = None
     weight_decay: float = 1e-2
     optimizer: Literal["adamw", "radam", "sgd"] = "adamw"
     schedule: Literal["cosine", "linear", "constant", "steps", "inverse_sqrt"] = "cosine"

@@ -66,6 +66,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (_is_count, "a whole number, at least 1"),
     "gradient_accumulation": (_is_count, "a whole number, at least 1"),
     "learning_rate": (lambda value: _is_number(value) and value > 0, "a positive number"),
+    "evolution_learning_rate": (
+        lambda value: value is None or (_is_number(value) and value > 0),
+        "a positive number, or null",
+    ),
     "weight_decay": (_is_number, "0 or a positive number"),
     "warmup": (
         lambda value: _is_number(value) and (value < 1 or value == int(value)),

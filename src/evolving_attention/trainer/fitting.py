@@ -137,6 +137,7 @@ class Fitting:
             batch_size=options.batch_size,
             drops=options.schedule == "steps",
             average=options.average,
+            evolution_learning_rate=options.evolution_learning_rate,
             batch_tokens=tokens_of_update(options),
             data_collator=task.collate,
             train_dataset=train,

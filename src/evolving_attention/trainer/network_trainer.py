@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, Trainer, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
+from evolving_attention.attention import EvolvingAttention
 from evolving_attention.trainer.averaging import Averages
 from evolving_attention.trainer.batches import Batches, FilledCollator, SharedBatches
 from evolving_attention.trainer.epoch_averages import EpochAverages
@@ -48,11 +49,13 @@ class NetworkTrainer(Trainer):
         batch_size: int,
         drops: bool = False,
         average: float = 0.0,
+        evolution_learning_rate: float | None = None,
         batch_tokens: int | None = None,
         **named: Any,
     ) -> None:
         super().__init__(*positional, **named)
         self.drops, self.average = drops, average
+        self.evolution_learning_rate = evolution_learning_rate
         self.averages: Averages | EpochAverages | None = None
         if average >= 1:
             self.averages = EpochAverages(self.model, int(average))
@@ -75,6 +78,8 @@ class NetworkTrainer(Trainer):
         """Make the optimiser, and what averages its weights."""
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
+        if is_new and self.evolution_learning_rate is not None:
+            _set_learning_rate_of_evolution(optimizer, self.model, self.evolution_learning_rate)
         if is_new and 0 < self.average < 1:
             self.averages = Averages(optimizer, self.model, self.average)
         return optimizer
@@ -205,3 +210,16 @@ class NetworkTrainer(Trainer):
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Do nothing: :class:`.resuming.WriteCheckpoints` sets random states, at their times."""
+
+
+def _set_learning_rate_of_evolution(
+    optimizer: torch.optim.Optimizer, model: torch.nn.Module, learning_rate: float
+) -> None:
+    """Take the parameters of evolution out of an optimiser's groups, into groups of their own."""
+    evolutions = (module for module in model.modules() if isinstance(module, EvolvingAttention))
+    own = {parameter for module in evolutions for parameter in module.parameters()}
+    for group in list(optimizer.param_groups):
+        taken = [parameter for parameter in group["params"] if parameter in own]
+        group["params"] = [parameter for parameter in group["params"] if parameter not in own]
+        if taken:
+            optimizer.add_param_group({**group, "params": taken, "lr": learning_rate})
