@@ -113,8 +113,9 @@ def choice(path: Path) -> str:
     table = pd.read_csv(path)
     text = (
         "Scores on a part of the training data that did not train, by "
-        "`benchmarks/cross_validation.py`, with the shares in the names; `evolving` starts at "
-        "random with alpha and beta of 0.1. The development set was not opened."
+        "`benchmarks/cross_validation.py`, with the shares in the names, 0.1 where there are none; "
+        "`evolving` starts at random; `rate` is `training.evolution_learning_rate`, else that of "
+        "all. The development set was not opened."
     )
     return "\n\n".join(["## What chose alpha and beta", text, scores_table(table, "score")])
 
