@@ -139,7 +139,7 @@ def test_the_page_of_translation_tells_every_test_part(page, monkeypatch, tmp_pa
         1: ("36.00 | 35.00 | +1.00 | – | 1 |", "35.00 | 34.00 | +1.00 | – | 1 |"),
         2: ("36.50 ± 0.71 | 35.25 ± 0.35 | +1.25 | [", "35.50 ± 0.71 | 34.25 ± 0.35 | +1.25 | ["),
     }[seeds]
-    assert f"| bark_de_en | evolving | {mean}" in text
+    assert f"| bark_de_en | 4 | evolving | {mean}" in text
     assert f"| bark | mean | evolving | {mean}" in text
     assert f"| bark | news | evolving | {news}" in text
     assert "| bark | twin | 3.0 of 4 | 9 s | 1,000 |" in text

@@ -63,8 +63,8 @@ def in_short(folders: Sequence[Path]) -> str:
     for folder in folders:
         finished = finished_runs(folder)
         for form in _forms(finished):
-            rows.append([folder.name, *_figures(finished, "bleu", form)])
-    header = ["", "evolution", "network", "twin", "gain", "95 % interval", "seeds", ""]
+            rows.append([folder.name, str(_epochs(folder)), *_figures(finished, "bleu", form)])
+    header = ["", "epochs", "evolution", "network", "twin", "gain", "95 % interval", "seeds", ""]
     return "\n\n".join(["## In short", IN_SHORT, markdown(header, rows)])
 
 
@@ -133,7 +133,7 @@ def learning(folder: Path, results: pd.DataFrame) -> str:
 
 def cost(results: pd.DataFrame, folder: Path) -> str:
     """Return epochs, seconds of training by the clock, and parameters."""
-    epochs = json.loads((folder / "comparison.json").read_text())["settings"]["training.epochs"]
+    epochs = _epochs(folder)
     groups = results.groupby(["data", "variant"], sort=False)
     rows = [
         [
@@ -146,6 +146,11 @@ def cost(results: pd.DataFrame, folder: Path) -> str:
         for (data, variant), runs in groups
     ]
     return markdown(["data", "network", "chosen epoch", "training", "parameters"], rows)
+
+
+def _epochs(folder: Path) -> int:
+    """Return how many epochs the runs of a comparison might take."""
+    return json.loads((folder / "comparison.json").read_text())["settings"]["training.epochs"]
 
 
 def speed(path: Path) -> str:
