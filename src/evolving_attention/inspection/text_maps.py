@@ -15,6 +15,7 @@ from evolving_attention.attention import probabilities
 from evolving_attention.inspection.chain import Chain
 from evolving_attention.inspection.steps import recorded_steps
 from evolving_attention.models.huggingface.interface import LayerEvolution
+from evolving_attention.tasks.text_encoding import collate_texts, encode
 
 __all__ = ["chain_of_texts", "token_inputs"]
 
@@ -24,7 +25,8 @@ def token_inputs(
 ) -> dict[str, Tensor]:
     """Return a text or pair as a batch for a network, cut at the longest input it can read."""
     longest = min(tokenizer.model_max_length, 10_000)  # a tokenizer may not know, and name 10^30
-    batch = tokenizer(*texts, truncation=True, max_length=longest, return_tensors="pt")
+    inputs, _ = encode(tokenizer, [texts], longest)
+    batch = collate_texts(tokenizer, inputs)
     return {name: tensor.to(model.device) for name, tensor in batch.items()}
 
 

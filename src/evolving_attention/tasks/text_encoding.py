@@ -104,12 +104,21 @@ def _encoded(
         *columns, padding=False, return_special_tokens_mask=True, **options
     )
     marks, end = encoded.pop("special_tokens_mask"), tokenizer.eos_token_id
-    # T5's vocabulary has its end mark among the pieces of texts, and its head counts end marks.
-    for ids, is_mark in zip(encoded["input_ids"], marks, strict=True):
-        for place in [place for place, token in enumerate(ids) if token == end]:
-            if not is_mark[place]:
-                ids[place] = tokenizer.unk_token_id
+    if end is not None:
+        unknown = tokenizer.unk_token_id
+        for ids, is_mark in zip(encoded["input_ids"], marks, strict=True):
+            _forget_ends(ids, is_mark, end, unknown)
     return by_text(encoded)
+
+
+def _forget_ends(ids: list[int], is_mark: Sequence[int], end: int, unknown: int) -> None:
+    """Make end marks that stand in a text itself unknown pieces, in place.
+
+    T5's vocabulary has its end mark among the pieces of texts, and its head counts end marks.
+    """
+    for place, token in enumerate(ids):
+        if token == end and not is_mark[place]:
+            ids[place] = unknown
 
 
 def by_text(encoded: BatchEncoding) -> list[dict[str, list[int]]]:
