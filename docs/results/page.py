@@ -18,6 +18,7 @@ __all__ = [
     "FOLDER",
     "SAID",
     "finished_runs",
+    "forms_of",
     "interval",
     "keep",
     "made_by",
@@ -54,6 +55,11 @@ def finished_runs(folder: Path) -> pd.DataFrame:
     """Return the runs of a comparison that came to their end."""
     results = pd.read_csv(folder / "results.csv")
     return results[results["status"] == "finished"]
+
+
+def forms_of(results: pd.DataFrame) -> list[str]:
+    """Return the networks that are held against the twin."""
+    return [name for name in results["variant"].unique() if name != "twin"]
 
 
 def made_by(folder: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from page import FOLDER, finished_runs, keep, made_by, verdict, write_page, write_runs
+from page import FOLDER, finished_runs, forms_of, keep, made_by, verdict, write_page, write_runs
 
 from evolving_attention.comparison.statistics import paired_gains
 from evolving_attention.comparison.tables import markdown, scores_table, title
@@ -51,7 +51,7 @@ def verdicts(results: pd.DataFrame, metric: str) -> str:
             renamed = runs.drop(columns=metric).rename(columns={column: metric})
             rows += [
                 [str(data), part, *_figures(renamed if column != metric else runs, metric, form)]
-                for form in _forms(results)
+                for form in forms_of(results)
             ]
     header = ["data", "part", "evolution", "network", "twin", "gain", "95 % interval", "seeds", ""]
     return markdown(header, rows)
@@ -62,7 +62,7 @@ def in_short(folders: Sequence[Path]) -> str:
     rows = []
     for folder in folders:
         finished = finished_runs(folder)
-        for form in _forms(finished):
+        for form in forms_of(finished):
             rows.append([folder.name, str(_epochs(folder)), *_figures(finished, "bleu", form)])
     header = ["", "epochs", "evolution", "network", "twin", "gain", "95 % interval", "seeds", ""]
     return "\n\n".join(["## In short", IN_SHORT, markdown(header, rows)])
@@ -75,10 +75,6 @@ def _figures(runs: pd.DataFrame, metric: str, form: str) -> list[str]:
     ]
     gains = paired_gains(runs, metric, form, "twin").to_numpy()
     return [form, *told, *verdict(gains, "+.2f")]
-
-
-def _forms(results: pd.DataFrame) -> list[str]:
-    return [name for name in results["variant"].unique() if name != "twin"]
 
 
 def section(folder: Path) -> str:

@@ -53,7 +53,7 @@ class Family(ABC, Generic[R]):
     #: Whether predictions are lines of text, one for each line of input, written as they come.
     writes_lines: bool = False
 
-    #: What ``tune`` searches where nobody says so, of a network that starts from chance.
+    #: What ``tune`` searches where nobody says so, as far as :meth:`space_of` a recipe allows.
     search_space: Space = SEARCH_SPACE
 
     @abstractmethod
