@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from safetensors import SafetensorError
 
-from evolving_attention import Run, train
+from evolving_attention import Run, train, workspace
 from evolving_attention.trainer import chosen, snapshots
 from evolving_attention.trainer.files import file_sum
+from evolving_attention.workspace import Workspace
 from tests.small import (
     Killed,
     files_of,
@@ -267,6 +269,19 @@ class TestWhatStandsInTheWay:
                 other.kill()
         train(recipe)  # the lock of a process that was killed holds nobody up
         assert ".lock" not in files_of(folder)
+
+    def test_the_lock_of_the_process_that_comes_next_stays(self, tmp_path, monkeypatch):
+        path, seen = tmp_path / "run" / ".lock", []
+
+        class Lock(FileLock):
+            def release(self, force=False):
+                seen.append(path.exists())
+                super().release(force)
+
+        monkeypatch.setattr(workspace, "FileLock", Lock)
+        with Workspace(tmp_path / "run").opened(resume=False, overwrite=False):
+            assert path.exists()
+        assert seen[0] is False  # what is removed after the release may be another's
 
 
 class TestDamage:

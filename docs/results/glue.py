@@ -27,7 +27,7 @@ from page import (
 
 from evolving_attention.comparison.results import METRICS
 from evolving_attention.comparison.statistics import summarise_gains
-from evolving_attention.comparison.tables import gains_table, markdown, scores_table, title
+from evolving_attention.comparison.tables import markdown, scores_table, title
 
 INTRODUCTION = """# GLUE
 
@@ -52,11 +52,13 @@ def in_short(folders: Sequence[Path]) -> str:
     for folder in folders:
         finished = finished_runs(folder)
         for form in forms_of(finished):
-            gain = summarise_gains(_beside_twin(finished, form), "score", form).iloc[0]
+            beside_twin = finished[finished["variant"].isin([form, "twin"])]
+            gain = summarise_gains(beside_twin, "score", form).iloc[0]
             told, shown = interval(gain["low"], gain["high"], "+.2f")
             tasks = ", ".join(finished["data"].unique())
-            rows.append([_name(folder), form, tasks, f"{gain['gain']:+.2f}", told, shown])
-    header = ["", "network", "tasks", "gain", "95 % interval", ""]
+            won = f"{gain['wins']} / {gain['draws']} / {gain['losses']}"
+            rows.append([_name(folder), form, tasks, f"{gain['gain']:+.2f}", told, won, shown])
+    header = ["", "network", "tasks", "gain", "95 % interval", "won / drawn / lost", ""]
     return "\n\n".join(["## In short", IN_SHORT, markdown(header, rows)])
 
 
@@ -81,21 +83,10 @@ def section(folder: Path) -> str:
         verdicts(finished, "score", [(form, "twin") for form in forms_of(finished)]),
         "### Official metrics",
         metrics(finished),
-        "### Over the tasks",
-        *(_over_tasks(finished, form) for form in forms_of(finished)),
         "### Cost of a run",
         seconds(finished),
     ]
     return "\n\n".join(parts)
-
-
-def _over_tasks(results: pd.DataFrame, form: str) -> str:
-    table = gains_table(_beside_twin(results, form), ["score"], form)
-    return f"`{form}`, the interval from a bootstrap over tasks and seeds:\n\n{table}"
-
-
-def _beside_twin(results: pd.DataFrame, form: str) -> pd.DataFrame:
-    return results[results["variant"].isin([form, "twin"])]
 
 
 def _name(folder: Path) -> str:

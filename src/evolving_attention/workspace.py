@@ -102,8 +102,9 @@ class Workspace:
         try:
             yield
         finally:
-            lock.release()
+            # In this order: after the release the file may be another process's lock.
             (self.run / ".lock").unlink(missing_ok=True)
+            lock.release()
 
     def _check(self, resume: bool, overwrite: bool) -> None:
         if resume and overwrite:
