@@ -1,5 +1,6 @@
 """The commands with translation."""
 
+import gzip
 import io
 import json
 import subprocess
@@ -90,6 +91,9 @@ def test_a_file_is_translated_line_for_line(run, call, tmp_path):
     assert told == Run.load(run).predict(source)["prediction"].tolist()
     assert "4 lines" in call("predict", run, source, "--output", tmp_path / "news.en")
     assert (tmp_path / "news.en").read_text().splitlines() == told
+    call("predict", run, source, "--output", tmp_path / "news.en.gz")
+    with gzip.open(tmp_path / "news.en.gz", "rt") as packed:
+        assert packed.read().splitlines() == told
 
 
 @pytest.mark.parametrize("words", [[], ["-"]])
@@ -170,6 +174,9 @@ def test_mistakes_are_told_in_one_sentence(corpus, run, refused, tmp_path):
     train = ["train", "translation/multi30k", "--output", tmp_path / "run"]
     assert "--data.train" in refused(*train)
     assert "languages" in refused(*train, "--data.train", corpus, "--data.source", "fr")
+    assert "encoder_layers must be at least 1" in refused(
+        *train, "--data.train", corpus, "--model.encoder_layers", 0
+    )
     assert "label_smoothing" in refused(
         *train, "--data.train", corpus, "--training.label_smoothing", 1.5
     )
@@ -227,3 +234,22 @@ def test_two_processes_make_the_updates_of_one(corpus, call, tmp_path):
 def test_vectors_are_written(run, corpus, call, tmp_path):
     told = call("embed", run, corpus / "test_b.de.gz", "--output", tmp_path / "vectors.npz")
     assert "4 vectors of 16 numbers" in told
+
+
+def test_a_file_without_sentences_is_told(run, refused, call, tmp_path):
+    empty = write_lines(tmp_path / "empty.de", [])
+    assert "no sentences in it" in refused("embed", run, empty, "--output", tmp_path / "it.npz")
+    assert "no sentence to show" in refused("inspect", run, "--input", empty)
+    assert call("predict", run, empty) == ""
+
+
+def test_parts_of_a_run_are_measured_by_name(run, call):
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    first, *_ = call("evaluate", run, "--input", "test_b").splitlines()
+    assert first.endswith(f"loss {test['loss_test_b']:.4f}")
+    lines = call("evaluate", run, "--input", "test_a,test_b").splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == [
+        "test_a,test_b, mean of 2",
+        "test_a",
+        "test_b",
+    ]

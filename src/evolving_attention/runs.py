@@ -135,6 +135,8 @@ class Run:
         The inputs are those of a file, or of the recipe's test part.
         """
         data = self.inputs(path)
+        if not len(data):
+            raise InputError(f"{path} has no {self.family.inputs} in it.")
         return self.task.embed(self.model, data), data.targets
 
     def inputs(self, path: str | Path | None = None) -> Data:

@@ -245,3 +245,31 @@ def test_smoothing_spreads_a_share_of_the_target_while_it_trains_and_ignores_pad
     assert_close(model(**batch, return_dict=False)[0], smoothed.loss)
     smoothed.loss.backward()
     assert all(each.grad is not None for each in model.parameters() if each.requires_grad)
+
+
+def test_smoothing_takes_arguments_by_place_and_embeddings_as_the_network_does():
+    model, batch = network(), pairs()
+    decoder_ids = model.prepare_decoder_input_ids_from_labels(batch["labels"])
+    model.label_smoothing = 0.1
+    model.train()  # without dropout
+    expected = model(**batch).loss
+    source, labels = (batch["input_ids"], batch["attention_mask"]), batch["labels"]
+    nothing = [None] * 5
+    assert_close(model(*source, decoder_ids, *nothing, labels).loss, expected)
+    embedded = model.model.decoder.embed_tokens(decoder_ids)
+    assert_close(model(*source, decoder_inputs_embeds=embedded, labels=labels).loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"encoder_layers": 0}, "encoder_layers must be at least 1, got 0"),
+        ({"decoder_ffn_dim": -3}, "decoder_ffn_dim must be at least 1, got -3"),
+        ({"d_model": 0}, "d_model must be at least 1, got 0"),
+        ({"decoder_attention_heads": 5}, "d_model must be a multiple of decoder_attention_heads"),
+        ({"dropout": 1.5}, r"dropout must lie in \[0, 1\), got 1.5"),
+    ],
+)
+def test_sizes_that_make_no_network_are_told(options, words):
+    with pytest.raises(ValueError, match=words):
+        EATransformerConfig.preset("tiny", **options)

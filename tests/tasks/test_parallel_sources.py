@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from evolving_attention.recipe import TranslationDataOptions
-from evolving_attention.tasks.parallel_sources import find_corpus, find_part
+from evolving_attention.tasks.parallel_sources import find_corpus, find_part, find_tests
 from tests.parallel import PAIRS, write_corpus, write_lines
 from tests.tasks.helpers import one_sentence
 
@@ -68,6 +68,40 @@ def test_parts_are_chosen_by_name_or_by_path(tmp_path):
         corpus(tmp_path / "toy", test="test_c")
     with one_sentence("two parts have one name"):
         corpus(tmp_path / "toy", test=f"test_a,{write_corpus(tmp_path / 'other')}/test_a")
+
+
+def test_what_validates_does_not_test_unless_it_is_asked_to(tmp_path):
+    write_corpus(tmp_path, train=5, newstest2013=2, newstest2014=3)
+    for given in ("newstest2013", str(tmp_path / "newstest2013.de")):
+        found = corpus(tmp_path, validation=given)
+        assert len(found.validation.read("it")) == 2
+        assert list(found.tests) == ["newstest2014"]
+    found = corpus(tmp_path, validation="newstest2013", test="newstest2013,newstest2014")
+    assert list(found.tests) == ["newstest2013", "newstest2014"]
+
+
+def test_parts_to_measure_are_files_or_those_beside_the_training_part(tmp_path):
+    folder, more = write_corpus(tmp_path / "toy"), write_corpus(tmp_path / "more", news=2)
+    options = TranslationDataOptions(train=str(folder), source="de", target="en")
+    found = find_tests(f"{more / 'news'}", options)
+    assert [len(part.read("it")) for part in found.values()] == [2]
+    found = find_tests(f"test_a, {more / 'news.en'}", options)
+    assert {name: len(part.read("it")) for name, part in found.items()} == {"test_a": 5, "news": 2}
+    with one_sentence("no part 'test_c'", "test_a, test_b, val"):
+        find_tests("test_c", options)
+    with one_sentence("is a folder", "test"):
+        find_tests(str(folder), options)
+    gone = TranslationDataOptions(train=str(tmp_path / "gone"), source="de", target="en")
+    assert list(find_tests(str(more / "news"), gone)) == ["news"]
+    with one_sentence("no pairs of sentences at 'test_a'"):
+        find_tests("test_a", gone)
+
+
+def test_a_table_is_no_part_of_a_folder_of_pairs(tmp_path):
+    write_corpus(tmp_path, train=5, test=3)
+    write_lines(tmp_path / "val.tsv", ["\t".join(pair) for pair in PAIRS[:2]])
+    assert corpus(tmp_path, source="en").validation is None
+    assert corpus(tmp_path, validation=str(tmp_path / "val.tsv")).validation is not None
 
 
 def test_the_common_beginning_of_two_files_is_enough(tmp_path):

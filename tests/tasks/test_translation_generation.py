@@ -147,4 +147,4 @@ class TestALongLine:
         parts = cut_sentence(tokenizer, line, 40)
         texts = [tokenizer.decode(part, skip_special_tokens=True) for part in parts]
         assert written == " ".join(filter(None, translated(model, tokenizer, texts, max_length=40)))
-        assert "1 lines are longer than 40 tokens" in capsys.readouterr().err
+        assert "1 line is longer than 40 tokens" in capsys.readouterr().err

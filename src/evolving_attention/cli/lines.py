@@ -1,12 +1,13 @@
 """Predictions that are lines of text: they are written as they come, one for each line of input."""
 
+import gzip
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TextIO, get_type_hints
 
 from jsonargparse import Namespace
 
@@ -49,7 +50,7 @@ def write_lines(run: "Run", source: str | None, output: str | None) -> None:
     run : Run
         The network.
     source, output : str or None
-        Files; None or, of the source, ``-``: standard input and output.
+        Files, plain or ``.gz``; None or, of the source, ``-``: standard input and output.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def write_lines(run: "Run", source: str | None, output: str | None) -> None:
     first = list(islice(written, 1))  # before a file is opened that may hold something
     count = 0
     try:
-        with open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
+        with _opened(output) if output else nullcontext(sys.stdout) as file:
             for line in chain(first, written):
                 print(line, file=file, flush=True)
                 count += 1
@@ -82,3 +83,10 @@ def write_lines(run: "Run", source: str | None, output: str | None) -> None:
         return
     if output:
         print(f"{count} lines: {output}")
+
+
+def _opened(output: str) -> TextIO:
+    """Open a file for text, packed where its name ends so."""
+    if output.endswith(".gz"):
+        return gzip.open(output, "wt", encoding="utf-8")  # type: ignore[return-value]
+    return open(output, "w", encoding="utf-8")

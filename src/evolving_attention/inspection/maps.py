@@ -57,6 +57,8 @@ def chain_of_maps(run: Run, sample: int, path: str | None = None) -> Chain:
 def sample_of(data: Data, number: int) -> tuple[Any, str]:
     """Return one example of a collection, and what to call it: "series 3, target 1"."""
     called = _CALLED.get(type(data), "series")
+    if not len(data):
+        raise InputError(f"there is no {called} to show.")
     if not 0 <= number < len(data):
         raise InputError(
             f"there is no {called} {number}; they are numbered from 0 to {len(data) - 1}."

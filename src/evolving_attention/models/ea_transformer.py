@@ -11,6 +11,7 @@ output.
 
 from dataclasses import dataclass
 from functools import wraps
+from inspect import signature
 from typing import Any, Self
 
 from huggingface_hub.dataclasses import strict
@@ -55,6 +56,8 @@ PRESETS: dict[str, _Size] = {
     "big": _Size(1024, 4096, 16, 6, 0.3),
 }
 
+_PART_SIZES = ("layers", "attention_heads", "ffn_dim")
+
 
 @strict
 class EATransformerConfig(EvolvingConfigMixin, MarianConfig):
@@ -95,10 +98,25 @@ class EATransformerConfig(EvolvingConfigMixin, MarianConfig):
     forced_eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Fill in what follows from the sizes."""
+        """Check the sizes, and fill in what follows from them."""
+        self._check_sizes()
         if self.init_std is None:
             self.init_std = self.d_model**-0.5
         super().__post_init__(**kwargs)
+
+    def _check_sizes(self) -> None:
+        parts = [f"{part}_{what}" for part in ("encoder", "decoder") for what in _PART_SIZES]
+        for name in ("d_model", *parts):
+            if (size := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}.")
+        for name in ("encoder_attention_heads", "decoder_attention_heads"):
+            if self.d_model % (heads := getattr(self, name)):
+                raise ValueError(
+                    f"d_model must be a multiple of {name}, got {self.d_model} and {heads}."
+                )
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            if not 0 <= (share := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {share}.")
 
     @classmethod
     def preset(cls, name: str, **options: Any) -> Self:
@@ -128,6 +146,10 @@ class EATransformerConfig(EvolvingConfigMixin, MarianConfig):
         return cls(**own | options)
 
 
+#: Of the forward pass, in their order.
+_ARGUMENTS = tuple(signature(MarianMTModel.forward).parameters)[1:]
+
+
 class EATransformerModel(EvolvingMixin, MarianModel):
     """Encoder and decoder with evolving attention, without a head."""
 
@@ -152,19 +174,21 @@ class EATransformerForConditionalGeneration(EvolvingMixin, MarianMTModel):
 
     config_class = EATransformerConfig
 
-    #: Share of the target that is spread evenly over the vocabulary while the network trains.
+    #: Share of the target that is spread evenly over the vocabulary while the network trains; it
+    #: belongs to the training and is not saved with the network.
     label_smoothing: float = 0.0
 
     @wraps(MarianMTModel.forward)  # whose arguments others look up
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Return logits and, with labels, the loss: a mean over tokens, padding left out."""
+        kwargs |= zip(_ARGUMENTS, args, strict=False)  # seldom all of them
         labels = kwargs.get("labels")
         if labels is None or not (self.training and self.label_smoothing):
-            return super().forward(*args, **kwargs)
+            return super().forward(**kwargs)
         kwargs |= {"labels": None, "use_cache": False}
-        if kwargs.get("decoder_input_ids") is None:
+        if all(kwargs.get(name) is None for name in ("decoder_input_ids", "decoder_inputs_embeds")):
             kwargs["decoder_input_ids"] = self.prepare_decoder_input_ids_from_labels(labels)
-        output = super().forward(*args, **kwargs)
+        output = super().forward(**kwargs)
         logits_BNV = output[0]
         loss = cross_entropy(
             logits_BNV.flatten(0, 1), labels.flatten(), label_smoothing=self.label_smoothing

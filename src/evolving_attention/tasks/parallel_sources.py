@@ -1,8 +1,9 @@
 """Where pairs of sentences are: what ``data.train``, ``data.validation`` and ``data.test`` mean."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from evolving_attention.tasks.parallel_files import PairOfFiles, Table, language
 from evolving_attention.tasks.parallel_hub import hub_parts
 from evolving_attention.tasks.parallel_texts import ParallelTexts
 
-__all__ = ["Corpus", "Part", "find_corpus", "find_part"]
+__all__ = ["Corpus", "Part", "find_corpus", "find_part", "find_tests"]
 
 #: Names of a part to validate on, the likelier first, and beginnings of those of test parts.
 _VALIDATION = ("val", "valid", "validation", "dev")
@@ -97,6 +98,8 @@ def find_part(given: str, source: str, target: str) -> Part:
         There is no such file.
     """
     path = Path(given).expanduser()
+    if path.is_dir():
+        raise InputError(f"{given} is a folder: name a part in it, such as {Path(given) / 'test'}.")
     if path.is_file() and path.name.endswith((".tsv", ".tsv.gz")):
         return Table(path)
     for language in (source, target):  # one of the files stands for both
@@ -114,6 +117,34 @@ def find_part(given: str, source: str, target: str) -> Part:
             f"there are no pairs of sentences at {given!r}: {missing[0]} is missing, plain or .gz."
         )
     return PairOfFiles(*sides)  # type: ignore[arg-type]  # none is missing
+
+
+def find_tests(given: str, options: TranslationDataOptions) -> dict[str, Part]:
+    """Return the parts that a text names, with commas between, by name.
+
+    Each is a file as :func:`find_part` takes it, or a part beside the training part.
+
+    Parameters
+    ----------
+    given : str
+        The text.
+    options : TranslationDataOptions
+        The data of the recipe, with both languages; the training part may be gone.
+
+    Raises
+    ------
+    InputError
+        There is no such part.
+    """
+    source, target = str(options.source), str(options.target)
+    try:
+        return _tests(given, source, target, partial(find_part, source=source, target=target))
+    except InputError as missing:
+        try:
+            find_corpus(options)
+        except InputError:
+            raise missing from None
+        return find_corpus(replace(options, test=given)).tests
 
 
 def _side(path: Path, language: str) -> Path | None:
@@ -141,6 +172,7 @@ def _parts_of(
         source, target = options.source or "source", options.target or "target"
     else:
         source, target = _languages(list(pairs[train]), options, folder)
+        columns = {}  # whose languages, and their order, nothing tells
     parts: dict[str, Part] = dict(columns)
     for name, files in pairs.items():
         if source in files and target in files:
@@ -188,16 +220,18 @@ def _corpus(
     else:
         validation = next((parts[each] for each in _VALIDATION if each in parts), None)
     if options.test is not None:
-        wanted = [each.strip() for each in options.test.split(",") if each.strip()]
-        tests = {_short(each): _named(each, parts, source, target) for each in wanted}
-        if len(tests) < len(wanted):
-            raise InputError(
-                f"data.test is {options.test!r}, where two parts have one name: rename the files "
-                "of one."
-            )
+        find = partial(_named, parts=parts, source=source, target=target)
+        tests = _tests(options.test, source, target, find)
     else:
-        tests = {each: parts[each] for each in sorted(parts) if _TEST.match(each)}
+        names = [each for each in sorted(parts) if _TEST.match(each)]
+        # What chooses the epoch cannot measure the network as well.
+        chosen_on = None if validation is None else _place(validation)
+        tests = {each: parts[each] for each in names if _place(parts[each]) != chosen_on}
     return Corpus(name, source, target, parts["train"], validation, tests)
+
+
+def _place(part: Part) -> object:
+    return tuple(path.resolve() for path in part.files) or part
 
 
 def _named(given: str, parts: Mapping[str, Part], source: str, target: str) -> Part:
@@ -213,5 +247,17 @@ def _named(given: str, parts: Mapping[str, Part], source: str, target: str) -> P
         ) from None
 
 
-def _short(given: str) -> str:
-    return Path(given).name.removesuffix(".gz").removesuffix(".tsv")
+def _tests(given: str, source: str, target: str, find: Callable[[str], Part]) -> dict[str, Part]:
+    """Return what is named, with commas between, by the last parts of the names."""
+    wanted = [each.strip() for each in given.split(",") if each.strip()]
+    tests = {_short(each, source, target): find(each) for each in wanted}
+    if len(tests) < len(wanted):
+        raise InputError(f"in {given!r} two parts have one name: rename the files of one.")
+    return tests
+
+
+def _short(given: str, source: str, target: str) -> str:
+    name = Path(given).name.removesuffix(".gz")
+    for ending in ("tsv", source, target):
+        name = name.removesuffix(f".{ending}")
+    return name

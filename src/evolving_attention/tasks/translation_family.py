@@ -10,7 +10,7 @@ from typing import Any
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import GenerationOptions, TranslationRecipe
 from evolving_attention.tasks.family import Family, check_source
-from evolving_attention.tasks.parallel_sources import Corpus, Part, find_corpus, find_part
+from evolving_attention.tasks.parallel_sources import Corpus, Part, find_corpus, find_tests
 from evolving_attention.tasks.parallel_texts import ParallelTexts
 from evolving_attention.tasks.text_files import numbered_lines
 from evolving_attention.tasks.translation import TranslationTask
@@ -73,11 +73,12 @@ class TranslationFamily(Family[TranslationRecipe]):
         """Load a file of sentences; with ``labelled``, one with its translation.
 
         That is a ``.tsv``, one of two files that differ in their languages, or what both begin
-        with.
+        with; or parts of the recipe's data, by name; several have commas between.
         """
         if labelled:
             source, target = languages_of(recipe)
-            return find_part(str(path), source, target).read(path.name)
+            tests = find_tests(str(path), replace(recipe.data, source=source, target=target))
+            return ParallelTexts.joined({name: part.read(name) for name, part in tests.items()})
         return ParallelTexts.of([line.strip() for _, line in numbered_lines(path)])
 
     def task_of(self, recipe: TranslationRecipe) -> TranslationTask:

@@ -63,8 +63,9 @@ def translate(
         for count in counts:
             yield " ".join(filter(None, islice(written, count)))
     if cut:
+        lines_are = "1 line is" if cut == 1 else f"{cut} lines are"
         tell(
-            f"{cut} lines are longer than {max_length} tokens and were translated in parts "
+            f"{lines_are} longer than {max_length} tokens and translated in parts "
             "(processing.max_length)"
         )
 

@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import DynamicCache, EncoderDecoderCache, MistralConfig, MistralForCausalLM
+from transformers import (
+    DynamicCache,
+    EncoderDecoderCache,
+    MistralConfig,
+    MistralForCausalLM,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
 
 from evolving_attention import evolve
 from tests.models.huggingface.decoders import DECODERS, MIXED, TOKENS, evolved, marian, sources
@@ -78,11 +85,16 @@ def test_looked_up_candidates_are_taken_back(name):
     assert torch.equal(looked_up.sequences, expected.sequences)
 
 
-def test_an_assistant_proposes_and_is_taken_back():
-    model, assistant = evolved("gpt2"), evolved("gpt2", alpha=0.35)
+@pytest.mark.parametrize("name", DECODERS)
+def test_an_assistant_proposes_and_is_taken_back(name):
+    model, assistant = evolved(name), evolved(name)
+    for weight in assistant.parameters():  # it would write something else
+        weight.data.add_(torch.randn_like(weight))
     inputs = {key: each[:1] for key, each in sources(model).items()}
+    alone = {"use_cache": False, "max_new_tokens": 20}
+    expected = generate(model, inputs, **alone)
+    assert not torch.equal(generate(assistant, inputs, **alone).sequences, expected.sequences)
     assisted = generate(model, inputs, assistant_model=assistant, max_new_tokens=20)
-    expected = generate(model, inputs, use_cache=False, max_new_tokens=20)
     assert torch.equal(assisted.sequences, expected.sequences)
 
 
@@ -161,6 +173,26 @@ def test_cropping_further_back_than_rows_are_kept_is_refused():
     cache = model(torch.full((1, 6), 3), use_cache=True).past_key_values
     with pytest.raises(RuntimeError, match=r"call activate_past_recording\(\)"):
         cache.crop(-3)
+
+
+@torch.no_grad()
+def test_whisper_tells_when_a_word_was_said_and_transcribes_on():
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        **{"vocab_size": 60, "d_model": 16, "num_mel_bins": 8, "max_source_positions": 20},
+        **{"encoder_layers": 3, "decoder_layers": 3, "max_target_positions": 40},
+        **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "median_filter_width": 3},
+        **{"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "decoder_start_token_id": 3},
+        **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+    )
+    model = shaken(evolve(WhisperForConditionalGeneration(config), **MIXED)).eval()
+    model.generation_config.alignment_heads = [[1, 0], [2, 1]]
+    sound = torch.randn(1, 8, 40)
+    before = model.generate(sound, max_new_tokens=6)
+    timed = model.generate(sound, max_new_tokens=6, return_token_timestamps=True)
+    assert torch.equal(timed["sequences"], before)
+    assert timed["token_timestamps"].shape == before.shape
+    assert torch.equal(model.generate(sound, max_new_tokens=6), before)
 
 
 @torch.no_grad()

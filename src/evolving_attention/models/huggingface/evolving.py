@@ -63,6 +63,8 @@ class EvolvingMixin:
         looks_back = any(each.needs_rows for each in _evolutions(self))  # type: ignore[arg-type]
         if cache is not None and looks_back:
             keep_rows_in(cache)
+            if generation_config.is_assistant:  # transformers told it to layers without rows
+                cache.activate_past_recording()
 
     @classmethod
     def from_pretrained(cls, *inputs: Any, **kwargs: Any) -> Any:

@@ -159,6 +159,9 @@ class OpenFrame:
             The layers would attend with something else, and nothing would evolve.
         """
         for config in self.stack.configs:
+            # Whisper's generation asks so for attentions, which ours returns, and leaves it.
+            if config._attn_implementation == "eager":
+                config._attn_implementation = IMPLEMENTATION
             if config._attn_implementation != IMPLEMENTATION:
                 raise RuntimeError(
                     f"{self.stack.name or 'this model'} evolves, but was set to attend with "

@@ -61,7 +61,8 @@ class ChainRows:
         if removed and held < min(self.reach, self.seen - removed):
             raise RuntimeError(
                 f"{removed} tokens cannot be removed from this cache: of the maps before only the "
-                "rows needed to go on are kept; call activate_past_recording() on the cache before."
+                "rows needed to go on are kept; call activate_past_recording() on the cache after "
+                "its first forward pass."
             )
         first = max(held - self.reach, 0)
         width = self.mixed.shape[-1] - (removed if self.grows else 0)
@@ -88,7 +89,8 @@ class RowsLayer(DynamicLayer):
         if type(layer) is not DynamicLayer:
             raise ValueError(
                 "evolving attention keeps rows of maps in a DynamicCache, got layers of "
-                f"{type(layer).__name__}; pass none, or use_cache=False."
+                f"{type(layer).__name__}; pass no other and no cache_implementation, or "
+                "use_cache=False."
             )
         made = cls()
         made.__dict__.update(layer.__dict__)
