@@ -181,9 +181,22 @@ class TestWhatStandsInTheWay:
     def test_a_page_of_something_else_is_not_replaced(self, recipe):
         recipe_folder(recipe).mkdir(parents=True)
         (recipe_folder(recipe) / "README.md").write_text("# My project\n")
-        with one_sentence("README.md", "another output"):
-            train(recipe)
+        for wish in ({}, {"resume": True}, {"overwrite": True}):
+            with one_sentence("README.md", "another output"):
+                train(recipe, **wish)
         assert files_of(recipe_folder(recipe)) == {"README.md": b"# My project\n"}
+
+    @pytest.mark.parametrize(
+        "name", ["config.json", "model.safetensors", "checkpoint/model.pt", "tensorboard/events"]
+    )
+    def test_nothing_else_of_something_else_is_replaced_either(self, recipe, name):
+        path = recipe_folder(recipe) / name
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+        for wish in ({}, {"resume": True}, {"overwrite": True}):
+            with one_sentence(name.split("/")[0], "another output"):
+                train(recipe, **wish)
+        assert files_of(recipe_folder(recipe)) == {name: b"mine"}
 
     def test_a_finished_run_has_nothing_to_resume(self, recipe):
         train(recipe)

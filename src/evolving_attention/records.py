@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,19 +43,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text())
 
 
-def refuse_foreign(folder: Path, mark: str) -> None:
-    """Raise :class:`InputError` where a README.md that is not ours would be replaced.
+def refuse_foreign(folder: Path, mark: str, names: Sequence[str] = ("README.md",)) -> None:
+    """Raise :class:`InputError` where something that is not ours would be replaced.
 
     Parameters
     ----------
     folder : Path
-        Where one will be written.
+        Where it will be written.
     mark : str
         The file that stands beside our own.
+    names : sequence of str
+        What will be written.
     """
-    if (folder / "README.md").exists() and not (folder / mark).exists():
+    foreign = next((name for name in names if (folder / name).exists()), None)
+    if foreign is not None and not (folder / mark).exists():
         raise InputError(
-            f"{folder} holds the README.md of something else, which would be replaced: choose "
+            f"{folder} holds the {foreign} of something else, which would be replaced: choose "
             "another output."
         )
 

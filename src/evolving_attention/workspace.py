@@ -34,6 +34,9 @@ __all__ = ["Workspace"]
 #: Options that change no weight.
 _FREE = ("output", "training.checkpoint_every", "training.tensorboard")
 _AGAIN = "or start again with --overwrite"
+#: What a run replaces, and the file by which a finished one is known.
+_FILES, _FOLDERS = ("README.md", "config.json", "model.safetensors"), ("checkpoint", "tensorboard")
+_MARK = "metrics.json"
 
 
 class Workspace:
@@ -55,7 +58,8 @@ class Workspace:
     @property
     def is_unfinished(self) -> bool:
         """Whether there is a checkpoint to go on from."""
-        return any(self.folder.glob("*/[0-9]*")) or (self.folder / "chosen").is_dir()
+        checkpoints = self.folder.glob(f"*/{'[0-9]' * 12}")
+        return any(checkpoints) or (self.folder / "chosen").is_dir()
 
     @contextmanager
     def opened(self, *, resume: bool, overwrite: bool) -> Iterator[None]:
@@ -78,13 +82,15 @@ class Workspace:
             with self._locked():
                 self._check(resume, overwrite)
                 if not resume:
-                    self.clear()
-                    shutil.rmtree(self.run / "tensorboard", ignore_errors=True)
+                    self._remove()
                 try:
                     yield
-                finally:
+                except BaseException:
                     if not self.is_unfinished:
-                        self.clear()
+                        self._remove()
+                    raise
+                if not self.is_unfinished:
+                    self.clear()
         finally:
             _remove_empty(self.run.absolute(), nearest.absolute())
 
@@ -111,10 +117,13 @@ class Workspace:
             raise InputError("say --resume to go on with a run or --overwrite to replace it.")
         if self.is_unfinished and not resume and not overwrite:
             raise InputError(f"{self.run} holds an unfinished run: go on with --resume, {_AGAIN}.")
-        if self.is_unfinished or overwrite:
+        if self.is_unfinished:
             return
-        refuse_foreign(self.run, "config.json")
-        if not (self.run / "config.json").exists():
+        if not (self.run / _MARK).exists():
+            died_early = any(self.folder.glob("*started*"))  # with the names of a kill's remains
+            refuse_foreign(self.run, _MARK, _FILES if died_early else (*_FILES, *_FOLDERS))
+            return
+        if overwrite:
             return
         if resume:
             raise InputError(f"{self.run} is finished: there is nothing to resume.")
@@ -132,6 +141,10 @@ class Workspace:
         )
         with telling(self.run, again):
             yield
+
+    def _remove(self) -> None:
+        self.clear()
+        shutil.rmtree(self.run / "tensorboard", ignore_errors=True)
 
     def clear(self) -> None:
         """Remove all checkpoints: the run is complete, or starts again."""

@@ -276,7 +276,8 @@ def test_no_more_is_read_than_the_network_has_positions(folders, tmp_path, archi
     told = json.loads(path.read_text())
     del told["model_max_length"]  # as many checkpoints have it
     path.write_text(json.dumps(told))
-    data = LabelledTexts([("cat " * 99, "dog")], np.array(["entailment"]))
+    texts = [("cat " * 99, "dog"), ("cat", "dog")]
+    data = LabelledTexts(texts, np.array(["entailment", "not_entailment"]))
     longest = {"bert": 66, "roberta": 65}[architecture]  # the first of RoBERTa's is of padding
 
     def task_of(max_length):
@@ -304,6 +305,29 @@ def test_a_network_that_evolve_made_keeps_its_options_unless_others_are_given(fo
     twin = made(GlueTask(describe("RTE"), PROCESSING, start), data, alpha=0.0, beta=0.0)
     assert twin.config.is_twin
     assert not [name for name, _ in twin.named_parameters() if ".evolution." in name]
+
+
+def test_options_that_would_lose_learned_evolution_are_refused(folders, tmp_path):
+    folder = write_checkpoint(tmp_path / "bert")
+    learned = evolve(AutoModelForMaskedLM.from_pretrained(folder), alpha=0.3, beta=0.1)
+    learned.save_pretrained(folder)
+    task = GlueTask(describe("RTE"), PROCESSING, Start(str(folder)))
+    data = load_train(str(folders["RTE"]))
+    with one_sentence("map_kernel_size is 3", "5 by the recipe", "leave model.map_kernel_size out"):
+        made(task, data, map_kernel_size=5)
+    with one_sentence("learned_mixing is True"):
+        made(task, data, learned_mixing=False, map_initialization="random")
+
+
+def test_training_texts_that_teach_nothing_are_told(capsys):
+    task = GlueTask(describe("SST-2"), PROCESSING)
+    texts = [("",), ("a film",), ("a joy",), ("a bore",)]
+    with one_sentence("all training texts have the label 1"):
+        task.split(LabelledTexts(texts, np.array(["1"] * 4)), 0.0, 0)
+    with one_sentence("all training texts are empty"):
+        task.split(LabelledTexts([("",)] * 4, np.array(["0", "1"] * 2)), 0.0, 0)
+    task.split(LabelledTexts(texts, np.array(["0", "1"] * 2)), 0.0, 0)
+    assert "1 of 4 training texts are empty" in capsys.readouterr().err
 
 
 def test_missing_targets_are_told(folders):

@@ -74,6 +74,16 @@ def test_a_wrong_number_of_columns_is_told_with_file_and_line(tmp_path):
         read_glue_file(path, describe("RTE"))
 
 
+def test_blank_lines_at_the_end_are_no_rows_and_others_are_told(tmp_path):
+    path = write_task(tmp_path, "RTE") / "train.tsv"
+    count, text = len(read_glue_file(path, describe("RTE"))), path.read_text()
+    path.write_text(text + "\n \n")
+    assert len(read_glue_file(path, describe("RTE"))) == count
+    path.write_text(text.replace("\n", "\n\n", 1))
+    with one_sentence(path, "line 2", "1 column", "4"):
+        read_glue_file(path, describe("RTE"))
+
+
 def test_rows_of_qqp_torn_by_line_breaks_are_left_out_and_told(tmp_path):
     path = write_task(tmp_path, "QQP") / "train.tsv"
     with path.open("a") as file:
@@ -125,6 +135,12 @@ def test_a_missing_column_is_told_by_its_name(tmp_path):
         read_glue_file(path, describe("SST-2"))
 
 
+def test_a_file_of_another_task_is_none_of_cola(tmp_path):
+    path = write_task(tmp_path, "MRPC") / "test.tsv"
+    with one_sentence(path, "no column 'sentence'", "4 columns", "it has 5"):
+        read_glue_file(path, describe("CoLA"))
+
+
 def test_labels_that_are_needed_and_missing_are_told(tmp_path):
     folder = write_task(tmp_path, "SST-2")
     with one_sentence(folder / "test.tsv", "'label'"):
@@ -141,6 +157,13 @@ def test_a_task_is_found_by_folder_by_archive_or_by_name(tmp_path):
     assert find_task(str(folder)) == (describe("SST-2"), folder)
     assert find_task("sst2", str(tmp_path)) == (describe("SST-2"), folder)
     assert find_task("sst2") == (describe("SST-2"), None)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "store").mkdir()
+    target = (tmp_path / "SST-2").rename(tmp_path / "store" / "RTE")
+    (link := tmp_path / "links" / "SST-2").symlink_to(target)
+    assert find_task(str(link)) == (describe("SST-2"), link)
+    with one_sentence("is a file", "name the folder"):
+        find_task(str(target / "train.tsv"))
     with one_sentence("no folder RTE"):
         find_task("RTE", str(tmp_path))
     with one_sentence("no folder", "elsewhere/RTE"):

@@ -46,6 +46,7 @@ def test_predictions_that_are_all_the_same_score_nothing():
     assert measure(describe("STS-B"), np.array([1.0, 2.0]), np.array([3.0, 3.0]))["score"] == 0.0
     ones = np.array(["1", "1"])
     assert measure(describe("CoLA"), np.array(["0", "1"]), ones)["matthews"] == 0.0
+    assert measure(describe("CoLA"), ones, ones)["matthews"] == 0.0
     assert measure(describe("QQP"), ones, np.array(["0", "0"]))["f1"] == 0.0
 
 

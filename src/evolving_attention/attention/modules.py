@@ -7,6 +7,7 @@ visible where it is used.
 
 from collections.abc import Iterator
 from itertools import repeat
+from numbers import Real
 from typing import Any
 
 import torch
@@ -306,8 +307,8 @@ def check_evolution(
     check_choice(f"{prefix}activation", activation, ACTIVATIONS)
     check_choice(f"{prefix}initialization", initialization, ("random", "identity"))
     for name, share in (("alpha", alpha), ("beta", beta)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {share}.")
+        if not isinstance(share, Real) or not 0 <= share <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {share!r}.")
     if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f"{prefix}kernel_size must be a positive odd number, got {kernel_size!r}.")
     if initialization == "random":

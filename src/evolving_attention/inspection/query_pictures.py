@@ -34,7 +34,7 @@ def draw_query(
     position = positions // 2 if position is None else position
     if not 0 <= position < positions:
         raise InputError(
-            f"there is no position {position}; this series' are numbered from 0 to {positions - 1}."
+            f"there is no position {position}; they are numbered from 0 to {positions - 1}."
         )
     rows = max(len(each.probabilities) for each in chains)
     figure = new_figure(7.0 * len(chains), 1.05 * rows + 1.2)

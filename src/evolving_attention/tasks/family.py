@@ -1,5 +1,6 @@
 """A family of tasks: what the commands need to know of one kind of data."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from importlib import import_module
@@ -13,7 +14,7 @@ from evolving_attention.errors import InputError
 from evolving_attention.recipe import Recipe
 from evolving_attention.tasks.contracts import Data, Task
 
-__all__ = ["SEARCH_SPACE", "SHARES", "Family", "Space", "family_of"]
+__all__ = ["SEARCH_SPACE", "SHARES", "Family", "Space", "check_source", "family_of", "folder_name"]
 
 R = TypeVar("R", bound=Recipe)
 
@@ -157,3 +158,8 @@ def check_source(recipe: Recipe) -> str:
     if not recipe.data.train:
         raise InputError("say what to train on: --data.train NAME_OR_FILE.")
     return recipe.data.train
+
+
+def folder_name(path: Path) -> str:
+    """Return the name by which a folder is given: a link's own, not of what it points to."""
+    return Path(os.path.abspath(path)).name

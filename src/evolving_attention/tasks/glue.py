@@ -15,6 +15,7 @@ from evolving_attention.tasks.networks import probability_table
 from evolving_attention.tasks.text_data import LabelledTexts
 from evolving_attention.tasks.text_networks import CLASSIFICATION, Start
 from evolving_attention.tasks.text_task import TextTask
+from evolving_attention.trainer.processes import tell
 
 __all__ = ["GlueTask"]
 
@@ -49,6 +50,14 @@ class GlueTask(TextTask):
     ) -> tuple[NDArray, NDArray]:
         if data.targets is None:
             raise InputError("the training data have no targets; each text needs one.")
+        if not self.description.is_regression and len(labels := np.unique(data.targets)) < 2:
+            raise InputError(
+                f"all training texts have the label {labels[0]!s}: there is nothing to learn."
+            )
+        if empty := sum(not any(text) for text in data.texts):
+            if empty == len(data):
+                raise InputError("all training texts are empty: there is nothing to learn.")
+            tell(f"{empty} of {len(data)} training texts are empty")
         return super()._indices(data, validation, seed)
 
     def _strata(self, data: LabelledTexts, held_out: int) -> NDArray | None:

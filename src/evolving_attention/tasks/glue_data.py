@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from evolving_attention.errors import InputError
+from evolving_attention.tasks.family import folder_name
 from evolving_attention.tasks.glue_files import read_glue_file
 from evolving_attention.tasks.glue_hub import load_from_hub
 from evolving_attention.tasks.glue_tasks import GLUE, GlueDescription, describe
@@ -28,7 +29,9 @@ def find_task(source: str, archive: str | None = None) -> tuple[GlueDescription,
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return describe(folder.resolve().name), folder
+        return describe(folder_name(folder)), folder
+    if folder.is_file():
+        raise InputError(f"{source} is a file: name the folder of a GLUE task that it lies in.")
     if folder.name != source:
         raise InputError(f"there is no folder {source} with the files of a GLUE task.")
     task = describe(source)
@@ -103,5 +106,5 @@ def load_test(source: str, archive: str | None = None) -> dict[str, LabelledText
 
 
 def _beside(folder: Path, task: GlueDescription) -> Path | None:
-    places = sorted(folder.resolve().parent.iterdir())
+    places = sorted(folder.absolute().parent.iterdir())
     return next((place for place in places if place.is_dir() and _is_of(place.name, task)), None)

@@ -48,6 +48,11 @@ def read_glue_file(
     if not header:
         raise InputError(f"{path} is empty; a file of {task.name} starts with the columns' names.")
     if task.name == "CoLA" and "sentence" not in header:
+        if len(header) != len(_COLA):
+            raise InputError(
+                f"{path} has no column 'sentence' in its first line, nor the {len(_COLA)} columns "
+                f"of CoLA's files without a header: it has {len(header)}."
+            )
         rows, header = _rows(path), list(_COLA)
     places = [_place(path, name, header, task) for name in task.texts]
     place = header.index(task.label) if task.label in header else None
@@ -72,8 +77,14 @@ def read_glue_file(
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield every line's number, from 1, and its columns."""
+    """Yield every line's number, from 1, and its columns; blank ones at the end are none."""
+    blank = []
     for number, line in numbered_lines(path):
+        if not line.strip():
+            blank.append(number)
+            continue
+        yield from ((each, [""]) for each in blank)
+        blank.clear()
         yield number, line.split("\t")
 
 

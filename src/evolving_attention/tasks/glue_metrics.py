@@ -19,9 +19,16 @@ def _correlation(correlate: Callable, targets: NDArray, predicted: NDArray) -> f
     return float(correlate(targets, predicted).statistic)
 
 
+def _matthews(targets: NDArray, predicted: NDArray) -> float:
+    """Return Matthews correlation; it is 0, as above, where there is but one label."""
+    if len({*targets.tolist(), *predicted.tolist()}) < 2:
+        return 0.0
+    return float(matthews_corrcoef(targets, predicted))
+
+
 #: Every metric, of targets and predictions; more is better in all.
 METRICS: dict[str, Callable[[NDArray, NDArray], float]] = {
-    "matthews": lambda targets, predicted: float(matthews_corrcoef(targets, predicted)),
+    "matthews": _matthews,
     "accuracy": lambda targets, predicted: float(accuracy_score(targets, predicted)),
     "f1": lambda targets, predicted: float(
         f1_score(targets, predicted, pos_label="1", zero_division=0)

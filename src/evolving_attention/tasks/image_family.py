@@ -9,7 +9,7 @@ import numpy as np
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import ImageRecipe, check_literals
-from evolving_attention.tasks.family import SEARCH_SPACE, Family, check_source
+from evolving_attention.tasks.family import SEARCH_SPACE, Family, check_source, folder_name
 from evolving_attention.tasks.image_augmentation import check_image_augmentation
 from evolving_attention.tasks.image_data import ImageData
 from evolving_attention.tasks.image_model import check_model_options, model_options
@@ -114,7 +114,7 @@ class ImageFamily(Family[ImageRecipe]):
             if path is not None and path.is_file():
                 source = f"{path.name}, {path.stat().st_size} bytes"
             elif path is not None and path.is_dir():
-                source = path.resolve().name
+                source = folder_name(path)
             settings[part] = source
         return settings
 

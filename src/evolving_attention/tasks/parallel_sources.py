@@ -9,6 +9,7 @@ from typing import Protocol
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import TranslationDataOptions
+from evolving_attention.tasks.family import folder_name
 from evolving_attention.tasks.parallel_files import PairOfFiles, Table, language_files, tables
 from evolving_attention.tasks.parallel_hub import hub_parts
 from evolving_attention.tasks.parallel_texts import ParallelTexts
@@ -73,7 +74,7 @@ def find_corpus(options: TranslationDataOptions) -> Corpus:
         return _corpus(name, source, target, splits, options)
     path = Path(given).expanduser()
     if path.is_dir():
-        folder, name = path, path.resolve().name
+        folder, name = path, folder_name(path)
     else:
         folder, name = path.parent, path.name.removesuffix(".gz").removesuffix(".tsv")
     if path.is_file() and not path.name.endswith((".tsv", ".tsv.gz")):

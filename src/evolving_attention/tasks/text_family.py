@@ -9,7 +9,7 @@ import pandas as pd
 
 from evolving_attention.errors import InputError
 from evolving_attention.recipe import TextRecipe
-from evolving_attention.tasks.family import Family, check_source
+from evolving_attention.tasks.family import Family, check_source, folder_name
 from evolving_attention.tasks.glue import GlueTask
 from evolving_attention.tasks.glue_data import find_task, load_dev, load_test, load_train
 from evolving_attention.tasks.glue_files import read_glue_file
@@ -158,7 +158,7 @@ def description_of(recipe: TextRecipe) -> GlueDescription:
 
 
 def _name(source: str) -> str:
-    return Path(source).expanduser().resolve().name
+    return folder_name(Path(source).expanduser())
 
 
 def _task_named_by(source: str) -> GlueDescription | None:

@@ -228,9 +228,27 @@ def _config(
         own = {name: known[name] for name in known if name not in _NOT_TAKEN} | own
     try:
         architecture = start.architecture if start.config is None else start.config.model_type
-        return _evolving_class(architecture)(**own)
+        config = _evolving_class(architecture)(**own)
     except (ValueError, TypeError, StrictDataclassError) as error:
         raise InputError(f"the model's options do not work: {reason(error)}.") from error
+    _check_evolution_stays(start, config)
+    return config
+
+
+def _check_evolution_stays(start: Start, config: PreTrainedConfig) -> None:
+    """Refuse options with which learned parameters of evolution would be lost; a twin has none."""
+    if start.config is None or not start.config.model_type.startswith("ea_"):
+        return
+    before, now = options_of(start.config), options_of(config)
+    if before.is_twin or now.is_twin:
+        return
+    for name in ("map_kernel_size", "learned_mixing"):
+        was, asked = getattr(before, name), getattr(now, name)
+        if was != asked and (name == "map_kernel_size" or was):
+            raise InputError(
+                f"{name} is {was!r} in the pretrained network, {start.pretrained}, and {asked!r} "
+                f"by the recipe: leave model.{name} out."
+            )
 
 
 #: What a configuration says of another network's head, or of how it was saved.

@@ -12,6 +12,8 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertForSequenceClassification,
     BertModel,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     T5ForConditionalGeneration,
 )
 
@@ -119,6 +121,35 @@ def test_a_model_that_evolve_did_not_make_is_not_loaded(plain, tmp_path):
         load_evolved(tmp_path)
 
 
+def test_a_plain_model_with_the_configuration_of_an_evolving_one_is_told_from_it(plain, tmp_path):
+    model = shaken(evolve(plain, alpha=0.3, beta=0.4))
+    without = AutoModelForSequenceClassification.from_config(model.config)
+    with pytest.raises(ValueError, match=r"load_evolved, or set config\.evolution = None"):
+        evolve(without)
+    without.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"saved without \d+ parameters of its evolution"):
+        load_evolved(tmp_path)
+    without.config.evolution = None
+    assert evolutions(evolve(without))
+
+
+def test_a_chain_that_attends_in_pieces_is_refused_and_others_evolve():
+    model = Qwen2VLForConditionalGeneration(
+        Qwen2VLConfig(
+            text_config={
+                **{"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16},
+                **{"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2},
+                "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]},
+            },
+            vision_config={"depth": 2, "embed_dim": 16, "num_heads": 2, "hidden_size": 16},
+        )
+    )
+    with pytest.raises(ValueError, match=r"blocks\.\*\.attn attends to pieces .* 'decoder'"):
+        evolve(model)
+    evolve(model, chains=["decoder"])
+    assert new_parameters(model)
+
+
 def test_models_made_from_one_configuration_do_not_share_their_evolution(tmp_path):
     config = bert_config()
     model, twin, other = (BertModel(config) for _ in range(3))
@@ -157,6 +188,7 @@ def test_a_module_that_is_no_model_of_transformers_is_refused():
     ("options", "told"),
     [
         ({"activation": "relu", "initialization": "identity"}, "map_activation"),
+        ({"alpha": "0.2"}, r"alpha must lie in \[0, 1\], got '0\.2'"),
         ({"kernel_size": 3.0}, r"kernel_size must be a positive odd number, got 3\.0"),
     ],
 )

@@ -41,6 +41,17 @@ def test_checkpointing_gives_the_same_gradients(kind, use_reentrant):
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+def test_checkpointing_goes_by_each_layer_as_where_the_lower_ones_are_frozen():
+    model = without_dropout(evolving("encoder")).eval()
+    expected = gradients(model, labelled())
+    model.gradient_checkpointing_enable()
+    model.bert.encoder.layer[-1].train()
+    recomputed = count_calls(model)
+    assert_close(gradients(model, labelled()), expected)
+    assert recomputed() == len(evolutions(model)) + 1
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
 def test_checkpointing_by_a_model_around_gives_the_same_gradients():
     around = Around(BertConfig())
     expected = gradients_of(around)

@@ -56,6 +56,11 @@ class Chain:
         """Its name in :data:`CHAINS`."""
         return next(name for name, window in CHAINS.items() if window == self.window)
 
+    @property
+    def attends_in_pieces(self) -> bool:
+        """Whether one call may attend several times, to pieces of a packed input."""
+        return "cu_seqlens" in inspect.signature(type(self.layers[0]).forward).parameters
+
 
 def find_chains(model: nn.Module) -> list[Chain]:
     """Return the chains of a model: those of at least two layers.

@@ -35,7 +35,8 @@ class EvolvingMixin:
     has none. Weights that come from a checkpoint without them start by ``map_initialization``.
     """
 
-    #: Parameters that weight decay spares, beside biases and norms.
+    #: Parameters that weight decay shall spare, beside biases and norms: this library's training
+    #: heeds it, other loops have to be told.
     no_weight_decay = ("alpha", "beta")
 
     def __init__(self, config: PreTrainedConfig, *inputs: Any, **kwargs: Any) -> None:
@@ -188,6 +189,12 @@ def evolve(
         )
     if isinstance(model, EvolvingMixin) or _evolutions(model):
         raise ValueError(f"this {type(model).__name__} evolves already.")
+    if getattr(model.config, "evolution", None) is not None:
+        raise ValueError(
+            f"this {type(model).__name__} has the configuration of one that evolves, and not its "
+            "evolution: load a saved one with load_evolved, or set config.evolution = None before "
+            "it evolves anew."
+        )
     options = options_of(
         EvolutionOptions(
             alpha=alpha,
@@ -228,7 +235,7 @@ def load_evolved(
     Raises
     ------
     ValueError
-        :func:`evolve` did not make it.
+        :func:`evolve` did not make it, or the parameters of its evolution were not saved.
     """
     config = kwargs.get("config") or AutoConfig.from_pretrained(folder, **kwargs)
     if getattr(config, "evolution", None) is None:
@@ -241,8 +248,15 @@ def load_evolved(
         base = _get_model_class(config, base._model_mapping)
     if base is None:
         raise ValueError(f"{folder} does not name its class; pass auto_class.")
-    made = _evolving_class(base)  # type: ignore[arg-type]
-    return made.from_pretrained(folder, **kwargs)
+    made: Any = _evolving_class(base)  # type: ignore[arg-type]
+    tells = kwargs.pop("output_loading_info", False)
+    model, report = made.from_pretrained(folder, output_loading_info=True, **kwargs)
+    if missing := [name for name in report["missing_keys"] if ".evolution." in name]:
+        raise ValueError(
+            f"{folder} was saved without {len(missing)} parameters of its evolution, such as "
+            f"{missing[0]}: a plain model had its configuration."
+        )
+    return (model, report) if tells else model  # type: ignore[return-value]
 
 
 def _check_outputs(config: PreTrainedConfig) -> None:
@@ -263,6 +277,13 @@ def _chains_of(model: PreTrainedModel, options: EvolutionOptions) -> list[Chain]
             raise ValueError(
                 f"{type(model).__name__} has no chain {name!r} that could evolve; it has "
                 f"{' and '.join(map(repr, kinds))}."
+            )
+    for chain in found:
+        if chain.attends_in_pieces and (options.chains is None or chain.kind in options.chains):
+            raise ValueError(
+                f"{type(model).__name__} cannot evolve as a whole: {chain.name} attends to pieces "
+                "of its input apart, each with a map of its own; name other chains of "
+                f"{' and '.join(map(repr, kinds))}, such as chains=['decoder']."
             )
     return found
 

@@ -169,7 +169,7 @@ class OpenFrame:
                 )
         _close(self.stack)
         _open_frames().append(Frame(self.stack))
-        if module.training:
+        if torch.is_grad_enabled():  # a layer may train where its stack does not
             for layer in module.modules():
                 ChainCheckpoint.put_around(layer)
 

@@ -69,7 +69,7 @@ def options_of(holder: Any) -> EvolutionOptions:
     if options.map_activation is None:
         options.map_activation = "identity" if starts_as_identity else "relu"
     if options.learned_mixing is None:
-        options.learned_mixing = starts_as_identity and options.alpha > 0
+        options.learned_mixing = starts_as_identity and options.alpha != 0
     options.check_evolution()
     return options
 
