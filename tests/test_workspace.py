@@ -187,7 +187,7 @@ class TestWhatStandsInTheWay:
         assert files_of(recipe_folder(recipe)) == {"README.md": b"# My project\n"}
 
     @pytest.mark.parametrize(
-        "name", ["config.json", "model.safetensors", "checkpoint/model.pt", "tensorboard/events"]
+        "name", ["config.json", "metrics.json", "checkpoint/model.pt", "tensorboard/events"]
     )
     def test_nothing_else_of_something_else_is_replaced_either(self, recipe, name):
         path = recipe_folder(recipe) / name

@@ -43,20 +43,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text())
 
 
-def refuse_foreign(folder: Path, mark: str, names: Sequence[str] = ("README.md",)) -> None:
+def refuse_foreign(
+    folder: Path, marks: Sequence[str], names: Sequence[str] = ("README.md",)
+) -> None:
     """Raise :class:`InputError` where something that is not ours would be replaced.
 
     Parameters
     ----------
     folder : Path
         Where it will be written.
-    mark : str
-        The file that stands beside our own.
+    marks : sequence of str
+        The files that stand beside our own.
     names : sequence of str
         What will be written.
     """
-    foreign = next((name for name in names if (folder / name).exists()), None)
-    if foreign is not None and not (folder / mark).exists():
+    if all((folder / mark).exists() for mark in marks):
+        return
+    if foreign := next((name for name in names if (folder / name).exists()), None):
         raise InputError(
             f"{folder} holds the {foreign} of something else, which would be replaced: choose "
             "another output."

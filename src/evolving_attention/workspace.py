@@ -34,9 +34,10 @@ __all__ = ["Workspace"]
 #: Options that change no weight.
 _FREE = ("output", "training.checkpoint_every", "training.tensorboard")
 _AGAIN = "or start again with --overwrite"
-#: What a run replaces, and the file by which a finished one is known.
-_FILES, _FOLDERS = ("README.md", "config.json", "model.safetensors"), ("checkpoint", "tensorboard")
-_MARK = "metrics.json"
+#: What a run replaces, and the files by which a finished one is known.
+_FILES = ("README.md", "config.json", "metrics.json", "model.safetensors")
+_FOLDERS = ("checkpoint", "tensorboard")
+_MARKS = ("recipe.yaml", "metrics.json")
 
 
 class Workspace:
@@ -82,15 +83,15 @@ class Workspace:
             with self._locked():
                 self._check(resume, overwrite)
                 if not resume:
-                    self._remove()
+                    self.clear()
+                    self._remove_curves()
                 try:
                     yield
-                except BaseException:
+                finally:
                     if not self.is_unfinished:
-                        self._remove()
-                    raise
-                if not self.is_unfinished:
-                    self.clear()
+                        self.clear()
+                    if not self._holds_run:
+                        self._remove_curves()
         finally:
             _remove_empty(self.run.absolute(), nearest.absolute())
 
@@ -119,9 +120,9 @@ class Workspace:
             raise InputError(f"{self.run} holds an unfinished run: go on with --resume, {_AGAIN}.")
         if self.is_unfinished:
             return
-        if not (self.run / _MARK).exists():
+        if not self._holds_run:
             died_early = any(self.folder.glob("*started*"))  # with the names of a kill's remains
-            refuse_foreign(self.run, _MARK, _FILES if died_early else (*_FILES, *_FOLDERS))
+            refuse_foreign(self.run, _MARKS, _FILES if died_early else (*_FILES, *_FOLDERS))
             return
         if overwrite:
             return
@@ -142,8 +143,11 @@ class Workspace:
         with telling(self.run, again):
             yield
 
-    def _remove(self) -> None:
-        self.clear()
+    @property
+    def _holds_run(self) -> bool:
+        return self.is_unfinished or all((self.run / mark).exists() for mark in _MARKS)
+
+    def _remove_curves(self) -> None:
         shutil.rmtree(self.run / "tensorboard", ignore_errors=True)
 
     def clear(self) -> None:

@@ -81,7 +81,7 @@ def compare(
     variants = parse_variants(against, name)
     plan = plan_runs(recipe, variants, data, seeds, output)
     unfinished(plan)  # other settings are refused before anything is written
-    refuse_foreign(output, "comparison.json")
+    refuse_foreign(output, ["comparison.json"])
     made_by = command or f"compare(recipe, against={list(against)}, seeds={seeds})"
     with FileLock(output / "locks" / "comparison.lock"):
         _note_settings(output, recipe, [variant.name for variant in variants], made_by)

@@ -99,8 +99,6 @@ def find_part(given: str, source: str, target: str) -> Part:
         There is no such file.
     """
     path = Path(given).expanduser()
-    if path.is_dir():
-        raise InputError(f"{given} is a folder: name a part in it, such as {Path(given) / 'test'}.")
     if path.is_file() and path.name.endswith((".tsv", ".tsv.gz")):
         return Table(path)
     for language in (source, target):  # one of the files stands for both
@@ -113,6 +111,8 @@ def find_part(given: str, source: str, target: str) -> Part:
         for side, language in zip(sides, (source, target), strict=True)
         if side is None
     ]
+    if missing and path.is_dir():
+        raise InputError(f"{given} is a folder: name a part in it, such as {Path(given) / 'test'}.")
     if missing:
         raise InputError(
             f"there are no pairs of sentences at {given!r}: {missing[0]} is missing, plain or .gz."

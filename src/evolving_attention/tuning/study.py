@@ -78,7 +78,7 @@ def tune(
     output, space = Path(output), space or family_of(recipe).space_of(recipe)
     _check(recipe, trials, folds, space)
     data = family_of(recipe).load_training(recipe)
-    refuse_foreign(output, "trials.db")
+    refuse_foreign(output, ["trials.db"])
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / "tuning.lock").acquire(blocking=False):
