@@ -72,11 +72,11 @@ def write_lines(run: "Run", source: str | None, output: str | None) -> None:
     if output is None and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
     first = list(islice(written, 1))  # before a file is opened that may hold something
-    count = 0
+    count, at_once = 0, not (output or "").endswith(".gz")  # each line packed alone is long
     try:
         with _opened(output) if output else nullcontext(sys.stdout) as file:
             for line in chain(first, written):
-                print(line, file=file, flush=True)
+                print(line, file=file, flush=at_once)
                 count += 1
     except BrokenPipeError:
         discard_output()

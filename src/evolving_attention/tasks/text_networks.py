@@ -244,7 +244,7 @@ def _check_evolution_stays(start: Start, config: PreTrainedConfig) -> None:
         return
     for name in ("map_kernel_size", "learned_mixing"):
         was, asked = getattr(before, name), getattr(now, name)
-        if was != asked and (name == "map_kernel_size" or was):
+        if was and was != asked:  # shares may begin to be learned
             raise InputError(
                 f"{name} is {was!r} in the pretrained network, {start.pretrained}, and {asked!r} "
                 f"by the recipe: leave model.{name} out."
